@@ -1,0 +1,16 @@
+//! opsroom: a job-queue worker fleet driven by declarative runbooks.
+//!
+//! The map, from the bottom up; a module imports only from lower floors, and a test enforces it.
+//!
+//! | floor | module | what it is |
+//! |---|---|---|
+//! | 0 | [`model`] | ids, time, status words, outcomes, the V2 event |
+//! | 1 | [`runbook`] | the language: YAML with positions, schema, expressions, compiler, plan |
+//! | 2 | [`engine`] | what may happen to a run: pure |
+//! | 3 | [`ports`] | traits of everything outside |
+//! | 4 | [`store`], [`queue`], [`feed`], [`actions`], [`system`], [`control`] | adapters of the ports, and the loops over them |
+//! | 5 | [`worker`] | lanes as apalis workers |
+//! | 6 | [`cli`] | one file a command |
+
+pub mod model;
+pub mod runbook;

@@ -1,0 +1,13 @@
+//! Floor 1: the runbook language, from YAML text to a [`Plan`].
+//!
+//! `source` reads YAML and keeps positions; `schema` checks it against `schemas/runbook.schema.json`;
+//! `compile` lowers it to a step DAG and checks what a schema cannot: names, cycles, expressions, types.
+//! Every problem of a file is reported, each with its position. Nothing here executes anything.
+
+mod catalog;
+mod expr;
+mod plan;
+
+pub use catalog::{Action, Catalog};
+pub use expr::{Expr, ExprError, References, Scope, StatusFunction};
+pub use plan::{Condition, Jitter, ParamSpec, Phase, Plan, PlannedStep, RetryOn, RetryPolicy, Template, TextPart};
