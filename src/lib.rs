@@ -13,4 +13,5 @@
 //! | 6 | [`cli`] | one file a command |
 
 pub mod model;
+pub mod ports;
 pub mod runbook;

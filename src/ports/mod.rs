@@ -1,0 +1,28 @@
+//! Floor 3: traits of everything outside the pure core, and the records that pass through them.
+//!
+//! No implementation lives here; adapters are on floor 4 and never know each other.
+
+mod artifacts;
+mod executor;
+mod feed;
+mod liveness;
+mod processes;
+mod queue;
+mod secrets;
+mod spool;
+mod store;
+mod time;
+
+pub use artifacts::{ArtifactError, Artifacts};
+pub use executor::{AttemptContext, Executor, LogChunk, LogPayload, LogSink, LogStream};
+pub use feed::{Feed, Subscription};
+pub use liveness::Liveness;
+pub use processes::{Exit, Process, ProcessSpec, Processes, SpawnError};
+pub use queue::{Doorbell, Queue};
+pub use secrets::{Mask, MaskStream, SecretError, SecretValue, Secrets};
+pub use spool::Spool;
+pub use store::{
+    ClaimRequest, CommitAnswer, NewRun, Page, RunCommit, RunFilter, RunRow, SignalKind, SignalRow, StepRow, Store,
+    StoreError, StoredEvent, Trigger, WorkerRow,
+};
+pub use time::{Clock, Ids};

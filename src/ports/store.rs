@@ -1,0 +1,313 @@
+//! The store: what is true. SQL holds no rule about runs; it keeps what the engine decided and guards
+//! every write by ownership.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::{Map, Value};
+
+use crate::model::{
+    Attempt, Digest, Epoch, EventKind, Failure, Lane, Micros, RunId, RunStatus, StepIx, StepStatus, TenantId,
+    WaitingOn, WorkerId,
+};
+
+/// What can go wrong in a store. Callers tell "again" from "never" from "not yours" by the variant.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Passing: busy, deadlock, lost connection. The statement may or may not have been carried out.
+    #[error("the store is busy: {0}")]
+    Busy(String),
+    /// A constraint says no, for good: the same write will fail again.
+    #[error("the store refused the write: {0}")]
+    Refused(String),
+    /// The disk or the database is full.
+    #[error("the store is full: {0}")]
+    Full(String),
+    /// A row that this build cannot read.
+    #[error("corrupt row in {table}.{column} ({row}): {why}")]
+    Corrupt { table: &'static str, column: &'static str, row: String, why: String },
+    /// Not reachable, read-only, or of a newer version.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+}
+
+/// A run to be created.
+#[derive(Debug, Clone)]
+pub struct NewRun {
+    pub id: RunId,
+    pub tenant: TenantId,
+    /// The runbook's name.
+    pub runbook: Arc<str>,
+    /// A plan that [`Store::put_plan`] has stored.
+    pub plan: Digest,
+    pub lane: Lane,
+    pub priority: i32,
+    pub labels: Map<String, Value>,
+    /// Bound params, defaults included.
+    pub params: Map<String, Value>,
+    pub trigger: Trigger,
+    /// The number of steps in the plan, for views.
+    pub steps_total: u32,
+    pub created_at: Micros,
+    /// Born `claimed` by this worker (`opsroom run FILE`), with epoch 1; else `queued` with epoch 0.
+    pub claimed_by: Option<WorkerId>,
+}
+
+/// Who or what started a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trigger {
+    /// `manual`, `api`, `schedule`, `webhook`, `git`, `parent`.
+    pub kind: String,
+    /// The person or thing, as far as it is known.
+    pub actor: String,
+}
+
+/// A run as it is stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunRow {
+    pub id: RunId,
+    pub tenant: TenantId,
+    pub runbook: Arc<str>,
+    pub plan: Digest,
+    pub lane: Lane,
+    pub priority: i32,
+    pub labels: Map<String, Value>,
+    pub params: Map<String, Value>,
+    pub trigger: Trigger,
+    pub steps_total: u32,
+    pub status: RunStatus,
+    /// Set exactly while the run is queued.
+    pub waiting_on: Option<WaitingOn>,
+    /// Whether a claim may take it now (queued runs only).
+    pub claimable: bool,
+    pub epoch: Epoch,
+    /// Raised by every write of an owner; guards against a repeated one.
+    pub version: i64,
+    pub claimed_by: Option<WorkerId>,
+    pub claimed_at: Option<Micros>,
+    pub heartbeat_at: Option<Micros>,
+    /// When a parked run becomes claimable by itself.
+    pub wake_at: Option<Micros>,
+    /// Signals received, and those that decisions have taken in.
+    pub signal_seq: i64,
+    pub signals_applied: i64,
+    /// The last committed event sequence.
+    pub sequence_head: u64,
+    /// The time in the id of that event; later ids are never earlier.
+    pub stamp_head: Micros,
+    /// How often an owner of the run died.
+    pub recoveries: u32,
+    /// Recoveries that an owner has taken in; less than `recoveries` after a death.
+    pub recoveries_applied: u32,
+    /// Why the run failed.
+    pub error: Option<Failure>,
+    pub created_at: Micros,
+    pub started_at: Option<Micros>,
+    pub ended_at: Option<Micros>,
+}
+
+/// A durable event as it is stored: a fact that the engine decided.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredEvent {
+    pub sequence: u64,
+    pub prev: u64,
+    pub at: Micros,
+    pub kind: EventKind,
+    pub data: Value,
+}
+
+/// A step at rest: written when its run parks or ends, so that ended runs can be queried without
+/// folding their events.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepRow {
+    pub step: StepIx,
+    pub id: Arc<str>,
+    pub uses: Arc<str>,
+    pub status: StepStatus,
+    /// The last attempt's number; 0 if it never ran.
+    pub attempts: Attempt,
+    pub started_at: Option<Micros>,
+    pub ended_at: Option<Micros>,
+    pub outputs: Map<String, Value>,
+    pub error: Option<Failure>,
+}
+
+/// One write of a run's owner. Holds only if the row still has this epoch, claimant and version.
+#[derive(Debug, Clone)]
+pub struct RunCommit {
+    pub run: RunId,
+    pub epoch: Epoch,
+    pub worker: WorkerId,
+    /// The version the owner knows; the write makes it `version + 1`.
+    pub version: i64,
+    pub at: Micros,
+    pub events: Vec<StoredEvent>,
+    /// `Running`; `Queued` for a park or a hand-back (ownership ends, the epoch is raised); or an end.
+    pub status: RunStatus,
+    /// With `Queued`: why. `claimable` is true exactly when it waits on capacity.
+    pub waiting_on: Option<WaitingOn>,
+    pub wake_at: Option<Micros>,
+    pub signals_applied: i64,
+    /// Holds only if the row has no signal beyond `signals_applied`. Set for parks and ends.
+    pub needs_all_signals: bool,
+    pub recoveries_applied: u32,
+    pub sequence_head: u64,
+    pub stamp_head: Micros,
+    pub error: Option<Failure>,
+    pub started_at: Option<Micros>,
+    /// Steps at rest, for parks and ends: inserted, or replaced where the step has a row already.
+    pub steps: Vec<StepRow>,
+}
+
+/// What became of one [`RunCommit`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CommitAnswer {
+    Committed,
+    /// The run has another owner, another version or has ended: nothing was written, and the sender
+    /// must drop the run.
+    Fenced,
+    /// A park or end came before a signal: nothing was written; read the signals and decide again.
+    Signalled,
+    /// This commit itself cannot be written (too large, a value the store refuses); others in its batch
+    /// were.
+    Refused(String),
+}
+
+/// Which runs to claim.
+#[derive(Debug, Clone)]
+pub struct ClaimRequest {
+    pub worker: WorkerId,
+    pub lane: Lane,
+    pub limit: usize,
+    pub now: Micros,
+}
+
+/// Something from outside that a run must take in.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SignalKind {
+    Cancel {
+        by: String,
+        reason: String,
+        force: bool,
+    },
+    /// A person says what became of an `unknown` step.
+    Resolve {
+        step: String,
+        verdict: String,
+        by: String,
+        note: String,
+    },
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct SignalRow {
+    pub run: RunId,
+    /// From 1, without gaps, per run.
+    pub seq: i64,
+    pub at: Micros,
+    pub kind: SignalKind,
+}
+
+/// A worker process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerRow {
+    pub id: WorkerId,
+    pub tenant: TenantId,
+    pub host: String,
+    pub pid: u32,
+    pub version: String,
+    pub started_at: Micros,
+}
+
+/// Which runs to list, newest first.
+#[derive(Debug, Clone, Default)]
+pub struct RunFilter {
+    pub status: Vec<RunStatus>,
+    pub runbook: Option<String>,
+    /// Matches the beginning of the id's text.
+    pub id_prefix: Option<String>,
+    /// Only runs created before this one (the cursor).
+    pub before: Option<RunId>,
+    /// At most this many.
+    pub limit: usize,
+}
+
+/// A page of a list.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    pub more: bool,
+}
+
+/// The store. Every verb is one transaction; isolation and lock order are documented per adapter.
+/// Lock order everywhere: worker, runs by id, events, steps.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Stores a plan under its digest, with the source text it came from; a known digest is left alone.
+    async fn put_plan(&self, tenant: TenantId, digest: Digest, plan: &[u8], source: &str) -> Result<(), StoreError>;
+
+    /// The plan's JSON.
+    async fn plan(&self, tenant: TenantId, digest: Digest) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// The runbook's text as it was when the plan was made.
+    async fn source(&self, tenant: TenantId, digest: Digest) -> Result<Option<String>, StoreError>;
+
+    /// Creates runs, all or none. An id that exists is `Refused`.
+    async fn create_runs(&self, runs: &[NewRun]) -> Result<(), StoreError>;
+
+    /// Takes ownership of claimable runs of a lane, highest priority first, then oldest:
+    /// `queued → claimed`, epoch + 1. Two claims never get the same run.
+    async fn claim(&self, request: &ClaimRequest) -> Result<Vec<RunRow>, StoreError>;
+
+    /// Writes the decisions of owners, each guarded by its own ownership; answers in the same order. A
+    /// `Busy` error may hide a success: repeat the call with the same batch, which is safe (a commit
+    /// that was written already answers `Committed`).
+    async fn commit(&self, batch: &[RunCommit]) -> Result<Vec<CommitAnswer>, StoreError>;
+
+    /// Appends a signal to a run that has not ended and makes an unowned run claimable. `None`: no such
+    /// run. `Some(Err(status))`: it ended before.
+    async fn signal(
+        &self,
+        run: RunId,
+        kind: &SignalKind,
+        at: Micros,
+    ) -> Result<Option<Result<SignalRow, RunStatus>>, StoreError>;
+
+    /// Signals of a run after `after`, in order.
+    async fn signals(&self, run: RunId, after: i64) -> Result<Vec<SignalRow>, StoreError>;
+
+    /// Runs owned by `worker` that have signals not yet taken in.
+    async fn signalled(&self, worker: WorkerId) -> Result<Vec<RunId>, StoreError>;
+
+    async fn register_worker(&self, worker: &WorkerRow) -> Result<(), StoreError>;
+
+    /// Shows that the worker lives: views show the latest of this and a run's own `heartbeat_at`.
+    async fn beat(&self, worker: WorkerId, at: Micros) -> Result<(), StoreError>;
+
+    /// Removes workers that own nothing any more.
+    async fn forget_workers(&self, workers: &[WorkerId]) -> Result<(), StoreError>;
+
+    /// Every registered worker, and everyone who owns a run.
+    async fn owners(&self) -> Result<Vec<WorkerId>, StoreError>;
+
+    /// Runs of dead workers: back to `queued`, claimable, recoveries + 1, epoch + 1. At most `limit`;
+    /// answers the lane of each.
+    async fn requeue(&self, dead: &[WorkerId], now: Micros, limit: usize) -> Result<Vec<(RunId, Lane)>, StoreError>;
+
+    /// Parked runs whose `wake_at` has come: claimable. At most `limit`; answers the lane of each.
+    async fn wake_due(&self, now: Micros, limit: usize) -> Result<Vec<(RunId, Lane)>, StoreError>;
+
+    async fn run(&self, run: RunId) -> Result<Option<RunRow>, StoreError>;
+
+    /// Newest first.
+    async fn runs(&self, tenant: TenantId, filter: &RunFilter) -> Result<Page<RunRow>, StoreError>;
+
+    /// Durable events with a sequence above `after`, in order, at most `limit`.
+    async fn events(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreError>;
+
+    /// The steps at rest; empty while the run has never parked or ended.
+    async fn steps(&self, run: RunId) -> Result<Vec<StepRow>, StoreError>;
+
+    /// A number that changes when another process has written; for noticing foreign changes cheaply.
+    async fn change_mark(&self) -> Result<i64, StoreError>;
+}

@@ -1,0 +1,14 @@
+//! Time and ids: the only sources of either.
+
+use crate::model::{Micros, RunId, WorkerId};
+
+/// The clock. Waiting is done with `tokio::time`; this only tells what time it is.
+pub trait Clock: Send + Sync {
+    fn now(&self) -> Micros;
+}
+
+/// Fresh ids.
+pub trait Ids: Send + Sync {
+    fn run_id(&self) -> RunId;
+    fn worker_id(&self) -> WorkerId;
+}
