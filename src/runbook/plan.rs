@@ -280,7 +280,7 @@ impl Plan {
                 links.dependents[need.get()].push(ix);
             }
             let range = &mut links.phases[step.phase as usize];
-            if range.is_empty() {
+            if range.start == range.end {
                 *range = ix.0..ix.0;
             }
             range.end = ix.0 + 1;

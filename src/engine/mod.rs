@@ -1,0 +1,40 @@
+//! Floor 2: what may happen to a run. Pure: no clock, no randomness, no ids, no await.
+//!
+//! [`decide`] turns an [`Input`] into facts and effects; [`Run::apply`] is the only way state changes, so
+//! a run is the fold of its facts. Facts are committed before their effects are carried out.
+//!
+//! # Invariants
+//!
+//! Each is asserted over generated runs in a hostile world (`tests.rs`):
+//!
+//! 1. A run ends exactly once, and after its end every input is rejected and changes nothing.
+//! 2. State is the fold of the facts: replaying the log gives the same run.
+//! 3. A rejected input changes nothing and has no effect.
+//! 4. A step starts only when every step it needs has settled, and, unless its `if` names a status
+//!    function, only when each of them counts as met.
+//! 5. An attempt starts at most once; the attempts of a step are numbered 1, 2, 3 … without gaps.
+//! 6. At most one attempt of a step is under way, and at most `slots` attempts of a run.
+//! 7. Failures never exceed `max_attempts`; an interruption is not a failure.
+//! 8. A lost attempt of an `at_most_once` step is never followed by another attempt unless
+//!    `on_unknown: retry` or a person says so.
+//! 9. Once a run is being cancelled or out of time, no step starts that does not ask for it
+//!    (`always()`, `cancelled()`, handlers).
+//! 10. A live run always has something to wait for: an attempt, a timer, or a person.
+//! 11. When a run ends, every step has settled, and the verdict agrees with the steps.
+//! 12. Handlers run one after another, in their order, and only in their phase.
+
+mod decide;
+mod event;
+mod input;
+mod limits;
+mod retry;
+mod run;
+mod scope;
+
+pub use decide::decide;
+pub use event::{Event, Fact, FactError};
+pub use input::{Decision, Effect, Input, Interrupt, Rejection, Verdict};
+pub use limits::{MAX_LOST, MAX_RECOVERIES};
+pub use retry::delay;
+pub use run::{Ending, Run, Stage, Step, StepRecord};
+pub use scope::RunScope;
