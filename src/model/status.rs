@@ -100,7 +100,11 @@ impl StepStatus {
     pub const fn is_settled(self) -> bool {
         matches!(
             self,
-            StepStatus::Succeeded | StepStatus::Failed | StepStatus::Skipped | StepStatus::Blocked | StepStatus::Cancelled
+            StepStatus::Succeeded
+                | StepStatus::Failed
+                | StepStatus::Skipped
+                | StepStatus::Blocked
+                | StepStatus::Cancelled
         )
     }
 }
