@@ -5,9 +5,10 @@
 //! Every problem of a file is reported, each with its position. Nothing here executes anything.
 
 mod catalog;
+mod diagnostic;
 mod expr;
 mod plan;
 
 pub use catalog::{Action, Catalog};
-pub use expr::{Expr, ExprError, References, Scope, StatusFunction};
+pub use expr::{Expr, ExprError, Mention, References, Scope, StatusFunction};
 pub use plan::{Condition, Jitter, ParamSpec, Phase, Plan, PlannedStep, RetryOn, RetryPolicy, Template, TextPart};
