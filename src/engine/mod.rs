@@ -30,6 +30,8 @@ mod limits;
 mod retry;
 mod run;
 mod scope;
+#[cfg(test)]
+mod tests;
 
 pub use decide::decide;
 pub use event::{Event, Fact, FactError};

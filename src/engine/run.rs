@@ -51,7 +51,7 @@ pub(super) struct Index {
     pub retries: BTreeSet<(Micros, StepIx)>,
     /// The end of the current phase.
     pub phase_deadline: Option<Micros>,
-    /// Attempts that the owner can have under way.
+    /// Attempts that the owner can have under way; none until it says so.
     pub slots: u32,
 }
 
@@ -163,7 +163,6 @@ impl Run {
         let index = Index {
             open: plan.phase(Phase::Body).count().try_into().unwrap_or(u32::MAX),
             unmet: plan.steps.iter().map(|step| u32::try_from(step.needs.len()).unwrap_or(u32::MAX)).collect(),
-            slots: u32::MAX,
             ..Index::default()
         };
         Run {
@@ -474,7 +473,7 @@ impl Run {
                     self.index.judge.push_back(*dependent);
                 }
             }
-        } else if self.index.open > 0 {
+        } else if plan.steps.get(ix.get() + 1).is_some_and(|next| next.phase == planned.phase) {
             self.index.judge.push_back(StepIx(ix.0 + 1));
         }
     }

@@ -105,6 +105,31 @@ pub struct PlannedStep {
     pub position: (u32, u32),
 }
 
+impl PlannedStep {
+    /// A body step without needs, with the defaults of the language.
+    pub fn new(id: &str, uses: &str) -> PlannedStep {
+        PlannedStep {
+            id: id.into(),
+            phase: Phase::Body,
+            needs: Vec::new(),
+            condition: None,
+            uses: uses.into(),
+            with: Template::Literal(Value::Object(Map::new())),
+            env: Vec::new(),
+            secrets: Vec::new(),
+            retry: RetryPolicy::never(),
+            timeout: None,
+            deadline: None,
+            effect: EffectModel::AtMostOnce,
+            on_unknown: OnUnknown::Hold,
+            continue_on_error: false,
+            outputs: Vec::new(),
+            keep_result: false,
+            position: (1, 1),
+        }
+    }
+}
+
 /// The `if` of a step.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Condition {
@@ -254,6 +279,26 @@ pub fn to_text(value: &Value) -> String {
 impl Plan {
     /// The version of the plan structure that this build writes.
     pub const FORMAT: u32 = 1;
+
+    /// A plan of these steps, with the defaults of the language; for programs that build plans without a file.
+    pub fn new(name: impl Into<String>, steps: Vec<PlannedStep>) -> Plan {
+        let plan = Plan {
+            format: Plan::FORMAT,
+            name: name.into(),
+            description: String::new(),
+            lane: Lane::A,
+            priority: 0,
+            labels: Map::new(),
+            params: Vec::new(),
+            secrets: Vec::new(),
+            timeout: None,
+            handler_timeout: Millis::seconds(300),
+            steps,
+            source: Digest([0; 32]),
+            links: Links::default(),
+        };
+        plan.link()
+    }
 
     /// Reads a stored plan.
     pub fn from_json(json: &[u8]) -> Result<Plan, serde_json::Error> {
