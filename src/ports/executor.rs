@@ -17,6 +17,19 @@ pub trait Executor: Send + Sync {
     /// not count. `Success::result` is the action's result; `Success::outputs` are values the step set
     /// itself (`$OPSROOM_OUTPUT`), beside those its `outputs:` compute from the result.
     async fn execute(&self, context: AttemptContext) -> Result<Success, Failure>;
+
+    /// Whether the action touches the run's working folder, so that it has to exist.
+    fn needs_workspace(&self) -> bool {
+        true
+    }
+}
+
+/// The executors of this build, by action.
+pub trait Executors: Send + Sync {
+    fn get(&self, uses: &str) -> Option<Arc<dyn Executor>>;
+
+    /// Checks rendered `with` against the action's schema.
+    fn check(&self, uses: &str, with: &Value) -> Result<(), Failure>;
 }
 
 /// All that an executor is given. Everything is rendered; secrets are by name.

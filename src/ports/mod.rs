@@ -12,9 +12,10 @@ mod secrets;
 mod spool;
 mod store;
 mod time;
+mod workspaces;
 
 pub use artifacts::{ArtifactError, Artifacts};
-pub use executor::{AttemptContext, Executor, LogChunk, LogPayload, LogSink, LogStream};
+pub use executor::{AttemptContext, Executor, Executors, LogChunk, LogPayload, LogSink, LogStream};
 pub use feed::{Feed, Subscription};
 pub use liveness::Liveness;
 pub use processes::{Exit, Process, ProcessSpec, Processes, SpawnError};
@@ -26,3 +27,4 @@ pub use store::{
     StoreError, StoredEvent, Trigger, WorkerRow,
 };
 pub use time::{Clock, Ids};
+pub use workspaces::Workspaces;

@@ -42,6 +42,12 @@ pub trait Secrets: Send + Sync {
     async fn get(&self, tenant: TenantId, name: &str) -> Result<SecretValue, SecretError>;
 }
 
+/// Makes masks.
+pub trait Masks: Send + Sync {
+    /// A mask for these values; without values it changes nothing and costs next to nothing.
+    fn mask(&self, values: &[SecretValue]) -> Arc<dyn Mask>;
+}
+
 /// Replaces secret values by `***` in everything that leaves the worker.
 pub trait Mask: Send + Sync {
     /// A whole text.
