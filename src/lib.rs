@@ -12,6 +12,7 @@
 //! | 5 | [`worker`] | lanes as apalis workers |
 //! | 6 | [`cli`] | one file a command |
 
+pub mod control;
 pub mod engine;
 pub mod model;
 pub mod ports;

@@ -20,7 +20,7 @@ pub use feed::{Feed, Subscription};
 pub use liveness::Liveness;
 pub use processes::{Exit, Process, ProcessSpec, Processes, SpawnError};
 pub use queue::{Doorbell, Queue};
-pub use secrets::{Mask, MaskStream, SecretError, SecretValue, Secrets};
+pub use secrets::{Mask, MaskStream, Masks, SecretError, SecretValue, Secrets};
 pub use spool::Spool;
 pub use store::{
     ClaimRequest, CommitAnswer, NewRun, Page, RunCommit, RunFilter, RunRow, SignalKind, SignalRow, StepRow, Store,

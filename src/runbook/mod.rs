@@ -11,4 +11,6 @@ mod plan;
 
 pub use catalog::{Action, Catalog};
 pub use expr::{Expr, ExprError, Mention, References, Scope, StatusFunction};
-pub use plan::{Condition, Jitter, ParamSpec, Phase, Plan, PlannedStep, RetryOn, RetryPolicy, Template, TextPart};
+pub use plan::{
+    Condition, Jitter, ParamSpec, Phase, Plan, PlannedStep, RetryOn, RetryPolicy, Template, TextPart, to_text,
+};

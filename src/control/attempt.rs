@@ -1,0 +1,175 @@
+//! One attempt of a step, from its rendered inputs to its outcome.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use serde_json::{Map, Value};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::World;
+use crate::{
+    engine::{Run, RunScope},
+    model::{AttemptId, Failure, FailureReason, Micros, Outcome, RunId, StepIx, Success, TenantId},
+    ports::{AttemptContext, Executor, LogChunk, LogSink, Mask, SecretValue},
+    runbook::{Plan, to_text},
+};
+
+/// After the grace period an executor has this long to report; then it is dropped, which kills what it
+/// started.
+const REPORT: Duration = Duration::from_secs(5);
+
+/// What an attempt needs of the run, taken when it starts: the attempt itself never looks at the run.
+pub(super) struct Prepared {
+    pub run: RunId,
+    pub tenant: TenantId,
+    pub attempt: AttemptId,
+    pub since: Micros,
+    pub deadline: Option<Micros>,
+    pub plan: Arc<Plan>,
+    /// `with` and `env`, rendered.
+    pub inputs: Result<(Value, BTreeMap<String, String>), Failure>,
+    pub cancel: CancellationToken,
+    pub chunks: mpsc::Sender<LogChunk>,
+}
+
+/// Evaluates a step's `env` and `with`; `env` first, as `with` may read it.
+pub fn render(plan: &Plan, run: &Run, step: StepIx) -> Result<(Value, BTreeMap<String, String>), Failure> {
+    let planned = plan.step(step);
+    let fail = |place: String, error| Failure::permanent("EXPRESSION_FAILED", format!("{place}: {error}"));
+    let mut env = Map::new();
+    for (name, template) in &planned.env {
+        let scope = RunScope { env: Some(&env), ..RunScope::new(plan, run, step) };
+        let value = template.render(&scope).map_err(|error| fail(format!("env.{name}"), error))?;
+        env.insert(name.clone(), Value::String(to_text(&value)));
+    }
+    let scope = RunScope { env: Some(&env), ..RunScope::new(plan, run, step) };
+    let with = planned.with.render(&scope).map_err(|error| fail("with".to_owned(), error))?;
+    let env = env.into_iter().map(|(name, value)| (name, to_text(&value))).collect();
+    Ok((with, env))
+}
+
+/// Executes an attempt. Never panics the caller and always ends soon after it was cancelled.
+pub(super) async fn execute(world: World, prepared: Prepared) -> Outcome {
+    let step = prepared.plan.step(prepared.attempt.step);
+    let (uses, step_id, number) = (step.uses.clone(), step.id.clone(), prepared.attempt.number);
+    let (cancel, deadline, run) = (prepared.cancel.clone(), prepared.deadline, prepared.run);
+    let Some(executor) = world.executors.get(&uses) else {
+        let message = format!("this build has no action `{uses}`");
+        return Outcome::Failed(Failure::permanent("UNKNOWN_ACTION", message));
+    };
+    let (context, mask) = match context(&world, prepared, &*executor).await {
+        Ok(ready) => ready,
+        Err(failure) => return Outcome::Failed(failure),
+    };
+    let outcome = supervise(&world, executor, context, cancel, deadline).await;
+    world.workspaces.discard_scratch(run, &step_id, number);
+    masked(outcome, &*mask)
+}
+
+async fn context(
+    world: &World,
+    prepared: Prepared,
+    executor: &dyn Executor,
+) -> Result<(AttemptContext, Arc<dyn Mask>), Failure> {
+    let step = prepared.plan.step(prepared.attempt.step);
+    let (with, env) = prepared.inputs?;
+    world.executors.check(&step.uses, &with)?;
+    let mut secrets = BTreeMap::new();
+    for name in &step.secrets {
+        let value = world.secrets.get(prepared.tenant, name).await;
+        let value = value.map_err(|error| Failure::permanent("SECRET_MISSING", error.to_string()))?;
+        secrets.insert(name.clone(), value);
+    }
+    let values: Vec<SecretValue> = secrets.values().cloned().collect();
+    let mask = world.masks.mask(&values);
+    let number = prepared.attempt.number;
+    let workspace = if executor.needs_workspace() {
+        let opened = world.workspaces.open(prepared.run);
+        opened.map_err(|error| {
+            Failure::error("WORKSPACE_FAILED", format!("the working folder could not be made: {error}"))
+        })?
+    } else {
+        std::path::PathBuf::new()
+    };
+    let context = AttemptContext {
+        run: prepared.run,
+        runbook: prepared.plan.name.as_str().into(),
+        step: step.id.clone(),
+        attempt: number,
+        since: prepared.since,
+        now: world.clock.now(),
+        with,
+        env,
+        secrets,
+        workspace,
+        scratch: world.workspaces.scratch(prepared.run, &step.id, number),
+        cancel: prepared.cancel,
+        grace: world.limits.grace,
+        log: LogSink::new(prepared.attempt.step, number, mask.clone(), prepared.chunks),
+    };
+    Ok((context, mask))
+}
+
+/// Runs the executor against its deadline and its cancellation.
+async fn supervise(
+    world: &World,
+    executor: Arc<dyn Executor>,
+    context: AttemptContext,
+    cancel: CancellationToken,
+    deadline: Option<Micros>,
+) -> Outcome {
+    let mut work = std::pin::pin!(async move { executor.execute(context).await });
+    let timed_out = tokio::select! {
+        biased;
+        result = &mut work => return outcome(result, cancel.is_cancelled()),
+        () = cancel.cancelled() => false,
+        () = until(world, deadline) => true,
+    };
+    // The executor ends its work by itself; one that does not is dropped, which ends it by force.
+    cancel.cancel();
+    let result = tokio::time::timeout(world.limits.grace + REPORT, work).await;
+    if let Ok(Err(failure)) = &result
+        && failure.reason == FailureReason::WorkerLost
+    {
+        return Outcome::Lost;
+    }
+    if timed_out {
+        let failure =
+            Failure::error("STEP_TIMED_OUT", "the attempt was not done in time").because(FailureReason::Timeout);
+        return Outcome::Failed(failure);
+    }
+    Outcome::Cancelled
+}
+
+async fn until(world: &World, deadline: Option<Micros>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep(deadline.since(world.clock.now())).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn outcome(result: Result<Success, Failure>, cancelled: bool) -> Outcome {
+    match result {
+        Err(failure) if failure.reason == FailureReason::WorkerLost => Outcome::Lost,
+        _ if cancelled => Outcome::Cancelled,
+        Ok(success) => Outcome::Succeeded(success),
+        Err(failure) => Outcome::Failed(failure),
+    }
+}
+
+/// Nothing that a step says leaves the worker with a secret in it.
+fn masked(outcome: Outcome, mask: &dyn Mask) -> Outcome {
+    match outcome {
+        Outcome::Succeeded(Success { outputs, mut result }) => {
+            let mut outputs = Value::Object(outputs);
+            mask.json(&mut outputs);
+            if let Some(result) = &mut result {
+                mask.json(result);
+            }
+            let outputs = if let Value::Object(outputs) = outputs { outputs } else { Map::new() };
+            Outcome::Succeeded(Success { outputs, result })
+        }
+        Outcome::Failed(failure) => Outcome::Failed(Failure { message: mask.text(&failure.message), ..failure }),
+        other => other,
+    }
+}

@@ -1,0 +1,126 @@
+//! Group commit: the commits of many owners share one transaction, and so one sync of the disk.
+//!
+//! There is no timer. While nothing is under way a commit is written at once; while one is, the next
+//! batch gathers. So an idle system has the latency of one commit and a busy one its throughput.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio_util::task::TaskTracker;
+
+use crate::ports::{CommitAnswer, RunCommit, Store, StoreError};
+
+/// More commits than this are not put into one transaction.
+const BATCH: usize = 512;
+
+/// More durable events than this are not put into one transaction, unless one commit has more.
+const BATCH_EVENTS: usize = 8_192;
+
+/// The longest wait between two tries while the store is busy.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
+/// Why a commit has no answer. The run's owner must stop; another one takes the run up later.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{0}")]
+pub struct CommitError(pub String);
+
+type Answer = Result<CommitAnswer, CommitError>;
+
+struct Request {
+    commit: RunCommit,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// Hands commits to the store in batches. Cheap to clone; it ends when the last clone is dropped.
+#[derive(Debug, Clone)]
+pub struct Committer {
+    requests: mpsc::UnboundedSender<Request>,
+}
+
+impl std::fmt::Debug for Request {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Request").field("run", &self.commit.run).finish_non_exhaustive()
+    }
+}
+
+impl Committer {
+    /// Starts the committer on `tasks`, with `in_flight` batches at once (1 where the store has a single
+    /// writer). Every owner has at most one commit waiting, so the queue is bounded by the owners.
+    pub fn start(store: Arc<dyn Store>, in_flight: usize, tasks: &TaskTracker) -> Committer {
+        let (requests, queue) = mpsc::unbounded_channel();
+        let queue = Arc::new(Mutex::new(queue));
+        for _ in 0..in_flight.max(1) {
+            tasks.spawn(serve(store.clone(), queue.clone()));
+        }
+        Committer { requests }
+    }
+
+    /// Writes one commit, together with whatever else waits.
+    pub async fn commit(&self, commit: RunCommit) -> Answer {
+        let (answer, answered) = oneshot::channel();
+        let gone = || CommitError("the committer has stopped".to_owned());
+        self.requests.send(Request { commit, answer }).map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
+    }
+}
+
+async fn serve(store: Arc<dyn Store>, queue: Arc<Mutex<mpsc::UnboundedReceiver<Request>>>) {
+    let mut kept = None;
+    loop {
+        let Some((batch, answers)) = gather(&queue, &mut kept).await else { return };
+        match write(&*store, &batch).await {
+            Ok(results) => {
+                for (answer, result) in answers.into_iter().zip(results) {
+                    // An owner that is gone needs no answer.
+                    let _ = answer.send(Ok(result));
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, commits = batch.len(), "the store does not take commits");
+                for answer in answers {
+                    let _ = answer.send(Err(CommitError(error.to_string())));
+                }
+            }
+        }
+    }
+}
+
+type Batch = (Vec<RunCommit>, Vec<oneshot::Sender<Answer>>);
+
+/// Everything that waits, up to the limits; waits for the first. `None` when no owner can come any more.
+async fn gather(queue: &Mutex<mpsc::UnboundedReceiver<Request>>, kept: &mut Option<Request>) -> Option<Batch> {
+    let mut queue = queue.lock().await;
+    let first = match kept.take() {
+        Some(request) => request,
+        None => queue.recv().await?,
+    };
+    let mut events = first.commit.events.len();
+    let (mut batch, mut answers) = (vec![first.commit], vec![first.answer]);
+    while batch.len() < BATCH {
+        let Ok(next) = queue.try_recv() else { break };
+        events += next.commit.events.len();
+        if events > BATCH_EVENTS {
+            *kept = Some(next);
+            break;
+        }
+        batch.push(next.commit);
+        answers.push(next.answer);
+    }
+    Some((batch, answers))
+}
+
+/// Writes a batch, again and again while the store is only busy: giving up would lose the runs' work,
+/// and repeating a commit is safe.
+async fn write(store: &dyn Store, batch: &[RunCommit]) -> Result<Vec<CommitAnswer>, StoreError> {
+    let mut wait = Duration::from_millis(5);
+    loop {
+        match store.commit(batch).await {
+            Err(StoreError::Busy(why)) => {
+                tracing::warn!(why, commits = batch.len(), "the store is busy; trying again");
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(LONGEST_WAIT);
+            }
+            answer => return answer,
+        }
+    }
+}

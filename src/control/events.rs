@@ -1,0 +1,166 @@
+//! The one FIFO of a run's events: sequences in order, and nothing is shown before what precedes it is
+//! durable.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use base64::Engine as _;
+use serde_json::{Value, json};
+
+use crate::{
+    engine,
+    model::{Category, Event, EventKind, Micros, RunId},
+    ports::{Feed, LogChunk, LogPayload, RunRow, Spool, StoredEvent},
+    runbook::Plan,
+};
+
+/// Sequences that an epoch may use for chunks beyond the committed head; the next epoch starts after
+/// them, so that a sequence is never used twice.
+pub(super) const BLOCK: u64 = 1 << 20;
+
+/// Chunks held back behind an uncommitted event, in bytes, before no more are taken.
+const HELD_BACK: usize = 4 << 20;
+
+/// Assigns sequences and publishes in order.
+pub(super) struct Events {
+    run: RunId,
+    next: u64,
+    prev: u64,
+    stamp: Micros,
+    /// The last sequence known to be committed.
+    committed: u64,
+    waiting: VecDeque<Arc<Event>>,
+    waiting_bytes: usize,
+    feed: Arc<dyn Feed>,
+    spool: Arc<dyn Spool>,
+}
+
+impl Events {
+    /// Goes on after what earlier epochs have committed and may have published.
+    pub(super) fn new(row: &RunRow, feed: Arc<dyn Feed>, spool: Arc<dyn Spool>) -> Events {
+        let head = row.sequence_head;
+        let next = if head == 0 && row.epoch.0 <= 1 { 1 } else { head + BLOCK };
+        Events {
+            run: row.id,
+            next,
+            prev: head,
+            stamp: row.stamp_head,
+            committed: head,
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            feed,
+            spool,
+        }
+    }
+
+    /// Puts a decided fact into the order; it is shown when [`Events::committed`] has passed it.
+    pub(super) fn durable(&mut self, plan: &Plan, event: &engine::Event, now: Micros) -> StoredEvent {
+        let (kind, data) = event.to_stored(plan);
+        let event = self.assign(kind, data, now);
+        let stored = StoredEvent {
+            sequence: event.sequence,
+            prev: event.prev,
+            at: event.timestamp,
+            kind: event.event.clone(),
+            data: event.data.clone(),
+        };
+        self.waiting.push_back(Arc::new(event));
+        stored
+    }
+
+    /// Puts a chunk into the order; it is shown at once unless an uncommitted fact precedes it.
+    pub(super) fn chunk(&mut self, plan: &Plan, chunk: LogChunk, now: Micros) {
+        let size = match &chunk.payload {
+            LogPayload::Bytes(bytes) => bytes.len(),
+            LogPayload::Record { text, .. } => text.len(),
+        };
+        let kind = EventKind { category: Category::System, action: "log".to_owned() };
+        let event = Arc::new(self.assign(kind, chunk_data(plan, chunk), now));
+        self.waiting.push_back(event);
+        self.waiting_bytes += size;
+        self.flush();
+    }
+
+    fn assign(&mut self, event: EventKind, data: Value, now: Micros) -> Event {
+        self.stamp = self.stamp.max(now);
+        let sequence = self.next;
+        self.next += 1;
+        let prev = std::mem::replace(&mut self.prev, sequence);
+        Event { run_id: self.run, timestamp: self.stamp, sequence, prev, source: None, event, data }
+    }
+
+    /// Everything up to `sequence` is committed.
+    pub(super) fn committed(&mut self, sequence: u64) {
+        self.committed = self.committed.max(sequence);
+        self.flush();
+    }
+
+    fn flush(&mut self) {
+        let committed = self.committed;
+        let ready = self.waiting.iter().take_while(|e| is_chunk(e) || e.sequence <= committed).count();
+        if ready == 0 {
+            return;
+        }
+        let batch: Vec<Arc<Event>> = self.waiting.drain(..ready).collect();
+        if self.waiting.is_empty() {
+            self.waiting_bytes = 0;
+        }
+        let chunks: Vec<Arc<Event>> = batch.iter().filter(|e| is_chunk(e)).cloned().collect();
+        if !chunks.is_empty()
+            && let Err(error) = self.spool.append(self.run, &chunks)
+        {
+            tracing::error!(run = %self.run, %error, chunks = chunks.len(), "log chunks could not be kept");
+        }
+        self.feed.publish(self.run, &batch);
+    }
+
+    /// The last assigned sequence: what the next commit stores as the head.
+    pub(super) fn head(&self) -> u64 {
+        self.prev
+    }
+
+    pub(super) fn stamp(&self) -> Micros {
+        self.stamp
+    }
+
+    /// Whether the chunks since the last commit have used up so much of the epoch's block that the head
+    /// must be stored before more are taken.
+    pub(super) fn needs_commit(&self) -> bool {
+        self.prev.saturating_sub(self.committed) >= BLOCK / 2
+    }
+
+    /// Whether there is room for more chunks.
+    pub(super) fn has_room(&self) -> bool {
+        self.waiting_bytes < HELD_BACK && self.prev.saturating_sub(self.committed) < BLOCK - 1
+    }
+
+    /// No more events will come.
+    pub(super) fn close(&self) {
+        self.spool.close(self.run);
+        self.feed.close(self.run);
+    }
+}
+
+fn is_chunk(event: &Event) -> bool {
+    event.event.category == Category::System && event.event.action == "log"
+}
+
+fn chunk_data(plan: &Plan, chunk: LogChunk) -> Value {
+    let step = &*plan.step(chunk.step).id;
+    let (attempt, stream) = (chunk.attempt, chunk.stream.as_str());
+    match chunk.payload {
+        LogPayload::Bytes(bytes) => match String::from_utf8(bytes) {
+            Ok(text) => json!({ "step": step, "attempt": attempt, "stream": stream, "text": text }),
+            Err(error) => {
+                let base64 = base64::engine::general_purpose::STANDARD.encode(error.as_bytes());
+                json!({ "step": step, "attempt": attempt, "stream": stream, "base64": base64 })
+            }
+        },
+        LogPayload::Record { level, text, fields } => {
+            let mut data = json!({ "step": step, "attempt": attempt, "stream": stream, "level": level, "text": text });
+            if !fields.is_empty() {
+                data["fields"] = Value::Object(fields);
+            }
+            data
+        }
+    }
+}

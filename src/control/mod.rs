@@ -1,0 +1,71 @@
+//! Floor 4: services and loops over the ports.
+//!
+//! `owner` drives one run: input, decision, commit, effects. `committer` groups the commits of many
+//! owners into one transaction. `runs` creates, signals and shows runs. `reaper` takes back what dead
+//! workers left. No rule about what may happen to a run is here: those are in [`crate::engine`].
+
+mod attempt;
+mod committer;
+mod events;
+mod outputs;
+mod owner;
+mod plans;
+mod reaper;
+mod rest;
+mod runs;
+mod session;
+mod signals;
+mod taking_up;
+
+use std::{sync::Arc, time::Duration};
+
+use crate::ports::{Clock, Executors, Feed, Ids, Masks, Queue, Secrets, Spool, Store, Workspaces};
+
+pub use attempt::render;
+pub use committer::{CommitError, Committer};
+pub use owner::{OwnError, Owned, Owner};
+pub use plans::{PlanError, Plans};
+pub use reaper::Reaper;
+pub use runs::{RunView, Runs, RunsError, Submission};
+pub use signals::Signals;
+
+/// Everything outside that owners need. Cheap to clone.
+#[derive(Clone)]
+pub struct World {
+    pub store: Arc<dyn Store>,
+    pub queue: Arc<dyn Queue>,
+    pub feed: Arc<dyn Feed>,
+    pub spool: Arc<dyn Spool>,
+    pub clock: Arc<dyn Clock>,
+    pub ids: Arc<dyn Ids>,
+    pub secrets: Arc<dyn Secrets>,
+    pub masks: Arc<dyn Masks>,
+    pub executors: Arc<dyn Executors>,
+    pub workspaces: Arc<dyn Workspaces>,
+    pub plans: Plans,
+    pub signals: Signals,
+    pub limits: Limits,
+}
+
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("World").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+/// What an owner allows a run.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Attempts under way at once in one run.
+    pub slots: u32,
+    /// From TERM to KILL.
+    pub grace: Duration,
+    /// A step's outputs, as JSON.
+    pub outputs: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { slots: 64, grace: Duration::from_secs(5), outputs: 256 * 1024 }
+    }
+}

@@ -1,0 +1,146 @@
+//! Runs: creating them, telling them something, showing them.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::{OwnError, World, taking_up};
+use crate::{
+    engine::{Run, Step, Verdict},
+    model::{RunId, RunStatus, TenantId, WorkerId},
+    ports::{NewRun, RunRow, SignalKind, SignalRow, StoreError, Trigger},
+    runbook::Plan,
+};
+
+/// A run to be started: a compiled runbook and bound params.
+#[derive(Debug, Clone)]
+pub struct Submission {
+    pub plan: Arc<Plan>,
+    /// The runbook's text, kept with the plan.
+    pub source: Arc<str>,
+    pub params: Map<String, Value>,
+    pub trigger: Trigger,
+}
+
+/// A run with its plan and its state.
+#[derive(Debug, Clone)]
+pub struct RunView {
+    pub row: RunRow,
+    pub plan: Arc<Plan>,
+    pub run: Run,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RunsError {
+    #[error("no run {0}")]
+    NotFound(RunId),
+    #[error("run {run} has ended: {status}")]
+    Ended { run: RunId, status: RunStatus },
+    #[error("run {run} has no step `{step}`")]
+    NoSuchStep { run: RunId, step: String },
+    /// Only a step whose outcome is unknown is resolved.
+    #[error("step `{step}` is {status}; only a step of unknown outcome is resolved")]
+    NotHeld { step: String, status: &'static str },
+    #[error(transparent)]
+    Own(#[from] OwnError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The service over runs of one tenant. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Runs {
+    world: World,
+    tenant: TenantId,
+}
+
+impl Runs {
+    pub fn new(world: World, tenant: TenantId) -> Runs {
+        Runs { world, tenant }
+    }
+
+    /// Creates runs, all or none, and rings their lanes. With `claimed_by` they are born claimed by that
+    /// worker and nobody else gets them.
+    pub async fn submit(
+        &self,
+        submissions: &[Submission],
+        claimed_by: Option<WorkerId>,
+    ) -> Result<Vec<RunId>, StoreError> {
+        let mut runs = Vec::with_capacity(submissions.len());
+        for submission in submissions {
+            let digest = self.world.plans.put(self.tenant, &submission.plan, &submission.source).await?;
+            runs.push(NewRun {
+                id: self.world.ids.run_id(),
+                tenant: self.tenant,
+                runbook: submission.plan.name.as_str().into(),
+                plan: digest,
+                lane: submission.plan.lane,
+                priority: submission.plan.priority,
+                labels: submission.plan.labels.clone(),
+                params: submission.params.clone(),
+                trigger: submission.trigger.clone(),
+                steps_total: u32::try_from(submission.plan.steps.len()).unwrap_or(u32::MAX),
+                created_at: self.world.clock.now(),
+                claimed_by,
+            });
+        }
+        self.world.store.create_runs(&runs).await?;
+        if claimed_by.is_none() {
+            let lanes: std::collections::BTreeSet<_> = runs.iter().map(|run| run.lane).collect();
+            lanes.into_iter().for_each(|lane| self.world.queue.ring(lane));
+        }
+        Ok(runs.into_iter().map(|run| run.id).collect())
+    }
+
+    /// Asks a run to stop; works whether or not it has an owner.
+    pub async fn cancel(&self, run: RunId, by: &str, reason: &str, force: bool) -> Result<(), RunsError> {
+        self.signal(run, SignalKind::Cancel { by: by.to_owned(), reason: reason.to_owned(), force }).await.map(drop)
+    }
+
+    /// Says what became of a step whose outcome is unknown.
+    pub async fn resolve(
+        &self,
+        run: RunId,
+        step: &str,
+        verdict: Verdict,
+        by: &str,
+        note: &str,
+    ) -> Result<(), RunsError> {
+        let view = self.view(run).await?;
+        if view.row.status.is_ended() {
+            return Err(RunsError::Ended { run, status: view.row.status });
+        }
+        let ix = view.plan.find(step).ok_or_else(|| RunsError::NoSuchStep { run, step: step.to_owned() })?;
+        let state = view.run.step(ix).state;
+        if state != Step::Unknown {
+            return Err(RunsError::NotHeld { step: step.to_owned(), status: state.status().as_str() });
+        }
+        let (step, verdict) = (step.to_owned(), verdict.as_str().to_owned());
+        self.signal(run, SignalKind::Resolve { step, verdict, by: by.to_owned(), note: note.to_owned() })
+            .await
+            .map(drop)
+    }
+
+    async fn signal(&self, run: RunId, kind: SignalKind) -> Result<SignalRow, RunsError> {
+        match self.world.store.signal(run, &kind, self.world.clock.now()).await? {
+            None => Err(RunsError::NotFound(run)),
+            Some(Err(status)) => Err(RunsError::Ended { run, status }),
+            Some(Ok(signal)) => {
+                self.world.signals.ring(run);
+                if let Some(row) = self.world.store.run(run).await? {
+                    self.world.queue.ring(row.lane);
+                }
+                Ok(signal)
+            }
+        }
+    }
+
+    /// The run as its committed events describe it.
+    pub async fn view(&self, run: RunId) -> Result<RunView, RunsError> {
+        let row =
+            self.world.store.run(run).await?.filter(|row| row.tenant == self.tenant).ok_or(RunsError::NotFound(run))?;
+        let plan = self.world.plans.get(row.tenant, row.plan).await.map_err(OwnError::from)?;
+        let run = taking_up::replay(&self.world, &row, &plan).await?;
+        Ok(RunView { row, plan, run })
+    }
+}

@@ -1,0 +1,358 @@
+//! One run in the hands of its owner: input, decision, commit, effects, again.
+//!
+//! An owner has at most one commit under way. While it is, inputs gather, and all of them are decided
+//! into the next one. Effects begin when the facts that call for them are committed, never before.
+
+use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc};
+
+use tokio::{
+    sync::mpsc,
+    task::{Id, JoinError, JoinSet},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    OwnError, Owned, Owner, World,
+    attempt::{self, Prepared},
+    committer::CommitError,
+    events::Events,
+    outputs,
+    rest::step_rows,
+    signals::Listening,
+    taking_up,
+};
+use crate::{
+    engine::{Decision, Effect, Input, Rejection, Run, Stage, Verdict, decide},
+    model::{AttemptId, Failure, Micros, Outcome, RunStatus, StepIx, WaitingOn},
+    ports::{CommitAnswer, LogChunk, RunCommit, RunRow, SignalKind, SignalRow, StoredEvent},
+    runbook::Plan,
+};
+
+/// Chunks on their way from the attempts of a run to its owner; with 64 KiB each, 4 MiB.
+const CHUNKS: usize = 64;
+
+pub(super) struct Session<'o> {
+    owner: &'o Owner,
+    row: RunRow,
+    plan: Arc<Plan>,
+    run: Run,
+    events: Events,
+    /// Decided and not yet handed to the committer.
+    draft: Draft,
+    /// The row's version after the last commit.
+    version: i64,
+    signals_seen: i64,
+    signals_committed: i64,
+    recoveries_applied: u32,
+    /// Set while the last thing decided was to give the run up until something happens.
+    parking: Option<WaitingOn>,
+    attempts: JoinSet<Outcome>,
+    tasks: BTreeMap<Id, AttemptId>,
+    running: BTreeMap<AttemptId, CancellationToken>,
+    chunks: mpsc::Receiver<LogChunk>,
+    chunk_sender: mpsc::Sender<LogChunk>,
+}
+
+/// Facts, and the effects that wait for them to be durable.
+#[derive(Default)]
+struct Draft {
+    events: Vec<StoredEvent>,
+    effects: Vec<Effect>,
+}
+
+/// A commit under way.
+struct InFlight<'o> {
+    answer: Pin<Box<dyn Future<Output = Result<CommitAnswer, CommitError>> + Send + 'o>>,
+    head: u64,
+    effects: Vec<Effect>,
+    /// For a park or an end: what ownership ends with, and its facts, to be sent again after a signal.
+    rest: Option<(Owned, Vec<StoredEvent>)>,
+}
+
+impl<'o> Session<'o> {
+    /// Loads plan and state, and decides the first inputs. `refused`: the store has refused what the
+    /// attempts under way led to, so they failed.
+    pub(super) async fn open(owner: &'o Owner, row: RunRow, refused: bool) -> Result<Session<'o>, OwnError> {
+        let world = &owner.world;
+        let plan = world.plans.get(row.tenant, row.plan).await?;
+        let run = taking_up::replay(world, &row, &plan).await?;
+        let (chunk_sender, chunks) = mpsc::channel(CHUNKS);
+        let mut session = Session {
+            events: Events::new(&row, world.feed.clone(), world.spool.clone()),
+            version: row.version,
+            signals_seen: row.signals_applied,
+            signals_committed: row.signals_applied,
+            recoveries_applied: row.recoveries_applied,
+            owner,
+            plan,
+            run,
+            draft: Draft::default(),
+            parking: None,
+            attempts: JoinSet::new(),
+            tasks: BTreeMap::new(),
+            running: BTreeMap::new(),
+            chunks,
+            chunk_sender,
+            row,
+        };
+        session.begin(refused).await?;
+        Ok(session)
+    }
+
+    async fn begin(&mut self, refused: bool) -> Result<(), OwnError> {
+        if refused {
+            self.fail_running();
+        } else if self.row.recoveries > self.row.recoveries_applied {
+            self.feed(Input::Recovered { recoveries: self.row.recoveries });
+            self.recoveries_applied = self.row.recoveries;
+        }
+        // Signals first: a cancel that came before the start keeps the run from starting.
+        if self.row.signal_seq > self.signals_seen {
+            self.take_signals().await?;
+        }
+        if self.draft.events.is_empty() {
+            self.feed(Input::Begin);
+        }
+        self.feed(Input::Slots(self.owner.world.limits.slots));
+        self.feed(Input::Tick);
+        Ok(())
+    }
+
+    fn fail_running(&mut self) {
+        let running: Vec<StepIx> = self.run.running().collect();
+        for step in running {
+            let attempt = AttemptId { step, number: self.run.step(step).attempt };
+            let failure = Failure::permanent("STORE_REFUSED", "the store refused what the step led to");
+            self.feed(Input::Finished { attempt, outcome: Outcome::Failed(failure) });
+        }
+    }
+
+    pub(super) async fn drive(&mut self, listening: &Listening) -> Result<Owned, OwnError> {
+        let world = &self.owner.world;
+        let mut in_flight: Option<InFlight<'o>> = None;
+        loop {
+            if in_flight.is_none() {
+                self.consider_parking();
+                in_flight = self.must_commit().then(|| self.commit());
+            }
+            // A run that is being given up takes in nothing more until it is known whether it was.
+            let resting = in_flight.as_ref().is_some_and(|commit| commit.rest.is_some());
+            let (room, wake_at) = (self.events.has_room(), self.run.wake_at());
+            tokio::select! {
+                biased;
+                answer = answer_of(&mut in_flight) => {
+                    if let Some(commit) = in_flight.take()
+                        && let Some(owned) = self.answered(answer?, commit).await?
+                    {
+                        return Ok(owned);
+                    }
+                }
+                Some(report) = self.attempts.join_next_with_id(), if !resting => self.reported(report),
+                Some(chunk) = self.chunks.recv(), if room && !resting => self.chunk(chunk),
+                () = listening.rung(), if !resting => self.take_signals().await?,
+                () = sleep_until(wake_at, world), if !resting => self.feed(Input::Tick),
+            }
+        }
+    }
+
+    /// Decides about one input. What it leads to goes into the next commit.
+    fn feed(&mut self, input: Input) {
+        // Never before the last event, so that what was decided and what is replayed have the same times.
+        let now = self.now();
+        match decide(&self.plan, &mut self.run, input, now) {
+            Ok(Decision { events, effects }) => {
+                if !events.is_empty() {
+                    self.parking = None;
+                }
+                for event in &events {
+                    let stored = self.events.durable(&self.plan, event, now);
+                    self.draft.events.push(stored);
+                }
+                self.draft.effects.extend(effects);
+            }
+            Err(Rejection::Stale | Rejection::Ended | Rejection::NotHeld) => {}
+        }
+    }
+
+    fn now(&self) -> Micros {
+        self.owner.world.clock.now().max(self.events.stamp())
+    }
+
+    fn consider_parking(&mut self) {
+        if self.parking.is_none()
+            && let Some(waiting_on) = self.run.waiting_on()
+        {
+            self.feed(Input::Park);
+            self.parking = Some(waiting_on);
+        }
+    }
+
+    fn must_commit(&self) -> bool {
+        !self.draft.events.is_empty()
+            || self.signals_seen > self.signals_committed
+            || self.parking.is_some()
+            || self.events.needs_commit()
+    }
+
+    fn commit(&mut self) -> InFlight<'o> {
+        let Draft { events, effects } = std::mem::take(&mut self.draft);
+        let (status, rest) = match (self.run.stage(), self.parking) {
+            (Stage::Ended(status), _) => (status, Some(Owned::Ended(status))),
+            (_, Some(waiting_on)) => (RunStatus::Queued, Some(Owned::Parked(waiting_on))),
+            (_, None) => (RunStatus::Running, None),
+        };
+        let head = self.events.head();
+        let queued = status == RunStatus::Queued;
+        self.signals_committed = self.signals_seen;
+        let rest = rest.map(|owned| (owned, events.clone()));
+        let commit = RunCommit {
+            run: self.row.id,
+            epoch: self.row.epoch,
+            worker: self.owner.worker,
+            version: self.version,
+            at: self.now(),
+            events,
+            status,
+            waiting_on: self.parking.filter(|_| queued),
+            wake_at: self.run.wake_at().filter(|_| queued),
+            signals_applied: self.signals_seen,
+            needs_all_signals: rest.is_some(),
+            recoveries_applied: self.recoveries_applied,
+            sequence_head: head,
+            stamp_head: self.events.stamp(),
+            error: self.run.error(&self.plan).filter(|_| status.is_ended()),
+            started_at: self.run.started_at(),
+            steps: if rest.is_some() { step_rows(&self.plan, &self.run) } else { Vec::new() },
+        };
+        let committer = &self.owner.committer;
+        InFlight { answer: Box::pin(committer.commit(commit)), head, effects, rest }
+    }
+
+    /// A commit has its answer; `Some` when ownership has ended.
+    async fn answered(&mut self, answer: CommitAnswer, commit: InFlight<'o>) -> Result<Option<Owned>, OwnError> {
+        match answer {
+            CommitAnswer::Committed => {
+                self.version += 1;
+                self.events.committed(commit.head);
+                if let Some((owned, _)) = commit.rest {
+                    return Ok(Some(owned));
+                }
+                commit.effects.into_iter().for_each(|effect| self.carry_out(effect));
+                Ok(None)
+            }
+            CommitAnswer::Fenced => Ok(Some(Owned::Fenced)),
+            CommitAnswer::Signalled => {
+                // Nothing was written: the same facts go into the next commit, and what the signal leads
+                // to after them.
+                let facts = commit.rest.map(|(_, facts)| facts).unwrap_or_default();
+                self.draft.events.splice(0..0, facts);
+                self.draft.effects.splice(0..0, commit.effects);
+                self.take_signals().await?;
+                Ok(None)
+            }
+            CommitAnswer::Refused(why) => Err(OwnError::Refused(why)),
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Start { attempt, since, deadline } => self.start(attempt, since, deadline),
+            Effect::Interrupt { attempt, .. } => {
+                if let Some(cancel) = self.running.get(&attempt) {
+                    cancel.cancel();
+                }
+            }
+        }
+    }
+
+    fn start(&mut self, attempt: AttemptId, since: Micros, deadline: Option<Micros>) {
+        let cancel = CancellationToken::new();
+        let prepared = Prepared {
+            run: self.row.id,
+            tenant: self.row.tenant,
+            attempt,
+            since,
+            deadline,
+            plan: self.plan.clone(),
+            inputs: attempt::render(&self.plan, &self.run, attempt.step),
+            cancel: cancel.clone(),
+            chunks: self.chunk_sender.clone(),
+        };
+        let task = self.attempts.spawn(attempt::execute(self.owner.world.clone(), prepared));
+        self.tasks.insert(task.id(), attempt);
+        self.running.insert(attempt, cancel);
+    }
+
+    /// An attempt has ended, and perhaps others with it: all of them go into one decision.
+    fn reported(&mut self, first: Result<(Id, Outcome), JoinError>) {
+        // What an attempt said precedes its end.
+        while let Ok(chunk) = self.chunks.try_recv() {
+            self.chunk(chunk);
+        }
+        let mut next = Some(first);
+        while let Some(report) = next {
+            self.finished(report);
+            next = self.attempts.try_join_next_with_id();
+        }
+    }
+
+    fn finished(&mut self, report: Result<(Id, Outcome), JoinError>) {
+        let (task, outcome) = match report {
+            Ok(report) => report,
+            Err(error) => {
+                let failure = Failure::permanent("INTERNAL", "the action panicked; this is a fault of opsroom");
+                (error.id(), Outcome::Failed(failure))
+            }
+        };
+        let Some(attempt) = self.tasks.remove(&task) else { return };
+        self.running.remove(&attempt);
+        let limit = self.owner.world.limits.outputs;
+        let outcome = outputs::evaluate(&self.plan, &self.run, attempt.step, outcome, limit);
+        self.feed(Input::Finished { attempt, outcome });
+    }
+
+    fn chunk(&mut self, chunk: LogChunk) {
+        let now = self.now();
+        self.events.chunk(&self.plan, chunk, now);
+    }
+
+    async fn take_signals(&mut self) -> Result<(), OwnError> {
+        let signals = self.owner.world.store.signals(self.row.id, self.signals_seen).await?;
+        for SignalRow { seq, kind, .. } in signals {
+            self.signals_seen = seq;
+            match kind {
+                SignalKind::Cancel { by, reason, force } => self.feed(Input::Cancel { by, reason, force }),
+                SignalKind::Resolve { step, verdict, by, note } => match Verdict::parse(&verdict) {
+                    Some(verdict) => self.feed(Input::Resolve { step, verdict, by, note }),
+                    None => {
+                        tracing::warn!(run = %self.row.id, seq, verdict, "a signal with an unknown verdict was passed over")
+                    }
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends what is left: attempts by force, the event stream, the working folder.
+    pub(super) fn close(mut self, owned: Option<&Owned>) {
+        self.attempts.abort_all();
+        self.events.close();
+        if let Some(Owned::Ended(status)) = owned {
+            self.owner.world.workspaces.close(self.row.id, *status != RunStatus::Succeeded);
+        }
+    }
+}
+
+async fn answer_of(in_flight: &mut Option<InFlight<'_>>) -> Result<CommitAnswer, CommitError> {
+    match in_flight {
+        Some(commit) => commit.answer.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(at: Option<Micros>, world: &World) {
+    match at {
+        Some(at) => tokio::time::sleep(at.since(world.clock.now())).await,
+        None => std::future::pending().await,
+    }
+}
