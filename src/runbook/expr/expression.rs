@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, LazyLock, Mutex, PoisonError},
 };
 
-use cel::{Context, IdedExpr, Value as CelValue};
+use cel::{Context, ExecutionError, IdedExpr, Value as CelValue};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::Value;
 
@@ -35,6 +35,7 @@ struct Tree {
     written: IdedExpr,
     /// As evaluated: see [`meter`].
     metered: IdedExpr,
+    levels: usize,
     uses_fuel: bool,
     functions: Vec<StatusFunction>,
     inputs: references::Inputs,
@@ -104,11 +105,17 @@ impl Expr {
     }
 
     fn from_tree(source: &str) -> Result<Expr, ExprError> {
-        let (written, positions) = parse::parse(source)?;
-        let (references, inputs) = references::find(&written, &positions)?;
-        let metered = meter::rewrite(&written, &positions)?;
-        let tree =
-            Tree { written, metered: metered.tree, uses_fuel: metered.uses_fuel, functions: metered.functions, inputs };
+        let written = parse::parse(source)?;
+        let (references, inputs) = references::find(&written, source)?;
+        let metered = meter::rewrite(&written, source)?;
+        let tree = Tree {
+            levels: parse::depth(&metered.tree).unwrap_or(usize::MAX),
+            written,
+            metered: metered.tree,
+            uses_fuel: metered.uses_fuel,
+            functions: metered.functions,
+            inputs,
+        };
         let code = Code::Tree(Box::new(tree));
         let references = References { status_function: !metered_functions(&code).is_empty(), ..references };
         Ok(Expr { inner: Arc::new(Inner { source: source.into(), code, references }) })
@@ -122,18 +129,42 @@ fn metered_functions(code: &Code) -> &[StatusFunction] {
     }
 }
 
+/// Levels that are evaluated on the stack of the caller. The evaluator takes up to 64 KiB for each.
+const LEVELS_IN_PLACE: usize = 4;
+/// Enough for the deepest tree: 48 levels, each with a level of fuel.
+const STACK: usize = 16 * 1024 * 1024;
+
 impl Tree {
     fn eval(&self, scope: &dyn Scope) -> Result<Value, ExprError> {
         let inputs = self.inputs.fetch(scope);
+        let holds =
+            StatusFunction::NAMES.map(|(function, ..)| self.functions.contains(&function) && scope.holds(function));
+        let result = if self.levels <= LEVELS_IN_PLACE {
+            self.run(&inputs, holds)
+        } else {
+            std::thread::scope(|threads| {
+                let builder = std::thread::Builder::new().name("expression".to_owned()).stack_size(STACK);
+                let thread = builder.spawn_scoped(threads, || self.run(&inputs, holds));
+                let joined = thread
+                    .map_err(|error| format!("no thread: {error}"))
+                    .and_then(|thread| thread.join().map_err(|_| "the evaluator gave up".to_owned()));
+                joined.unwrap_or_else(|problem| Err(Stopped::Refused(ExprError::new(problem))))
+            })
+        };
+        result.map_err(|stopped| match stopped {
+            Stopped::Refused(error) => error,
+            Stopped::Failed(error) => lookup::explain(&error, &self.written, scope),
+        })
+    }
+
+    fn run(&self, inputs: &references::Fetched<'_>, holds: [bool; 4]) -> Result<Value, Stopped> {
         let fuel = meter::Fuel::full();
         let mut context = Context::with_env(meter::environment());
         for (name, input) in inputs.values() {
-            context.add_variable_as_val(name, input?);
+            context.add_variable_as_val(name, input.map_err(Stopped::Refused)?);
         }
-        for (function, _, variable) in StatusFunction::NAMES {
-            if self.functions.contains(&function) {
-                context.add_variable_from_value(variable, scope.holds(function));
-            }
+        for ((_, _, variable), holds) in StatusFunction::NAMES.into_iter().zip(holds) {
+            context.add_variable_from_value(variable, holds);
         }
         if self.uses_fuel {
             context.add_variable_as_val(meter::VARIABLE, Box::new(fuel.clone()));
@@ -141,13 +172,19 @@ impl Tree {
         let result = CelValue::resolve_val(&self.metered, &context);
         // An error may have been swallowed by `||` or `exists`, so ask the tank.
         if fuel.is_empty() {
-            return Err(ExprError::new("the expression takes too long: it looks at, copies or compares too much data"));
+            let message = "the expression takes too long: it looks at, copies or compares too much data";
+            return Err(Stopped::Refused(ExprError::new(message)));
         }
-        match result {
-            Ok(found) => value::to_json(found.as_ref()),
-            Err(error) => Err(lookup::explain(&error, &self.written, scope)),
-        }
+        let found = result.map_err(|error| Stopped::Failed(Box::new(error)))?;
+        value::to_json(found.as_ref()).map_err(Stopped::Refused)
     }
+}
+
+/// Why an evaluation has no value.
+enum Stopped {
+    Refused(ExprError),
+    /// To be explained with the scope at hand.
+    Failed(Box<ExecutionError>),
 }
 
 impl PartialEq for Expr {

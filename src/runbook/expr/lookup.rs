@@ -63,7 +63,7 @@ fn start(scope: &dyn Scope, path: &[String]) -> Result<(Value, usize), ExprError
 
 /// The first path of the expression that breaks at `key`.
 fn broken_path(tree: &IdedExpr, key: &str, scope: &dyn Scope) -> Option<ExprError> {
-    if let Some((_, path)) = references::chain(tree) {
+    if let Some(path) = references::chain(tree) {
         let breaks = path.iter().skip(1).any(|field| field == key);
         return if breaks { resolve(scope, &path).err() } else { None };
     }

@@ -18,17 +18,14 @@ use std::sync::{
 use cel::{
     Env, ExecutionError, IdedExpr,
     common::{
-        ast::{
-            CallExpr, ComprehensionExpr, EntryExpr, Expr, ListExpr, LiteralValue, MapExpr, SelectExpr, SourceInfo,
-            operators,
-        },
+        ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, ListExpr, LiteralValue, MapExpr, SelectExpr, operators},
         types::{CelBool, CelBytes, CelInt, CelList, CelMap, CelMapKey, CelOptional, CelString, DYN_TYPE, Type},
         value::{CowVal, StaticVal, Val},
     },
 };
 use regex::RegexBuilder;
 
-use super::{ExprError, StatusFunction, parse, references};
+use super::{ExprError, StatusFunction, parse};
 use crate::runbook::diagnostic::closest;
 
 /// Units that one evaluation may use; about 100 ms and 16 MiB at the worst. A unit is a node of a loop's body, a
@@ -77,9 +74,11 @@ impl Fuel {
         self.0.load(Ordering::Relaxed) == 0
     }
 
-    /// Takes units; an empty tank stays empty.
-    fn take(&self, units: u64) -> Result<(), ExecutionError> {
-        let left = self.0.load(Ordering::Relaxed).saturating_sub(units);
+    /// Takes units; an empty tank stays empty. An empty one does not even measure: errors may be swallowed by `||`
+    /// and `exists`, and then the next turn asks again.
+    fn take(&self, units: impl FnOnce() -> u64) -> Result<(), ExecutionError> {
+        let left = self.0.load(Ordering::Relaxed);
+        let left = if left == 0 { 0 } else { left.saturating_sub(units()) };
         self.0.store(left, Ordering::Relaxed);
         if left == 0 { Err(ExecutionError::function_error("expression", "takes too long")) } else { Ok(()) }
     }
@@ -114,14 +113,14 @@ pub(super) struct Metered {
 }
 
 /// Rewrites a tree, and checks the names of functions and the nesting of loops on the way.
-pub(super) fn rewrite(tree: &IdedExpr, positions: &SourceInfo) -> Result<Metered, ExprError> {
-    let mut rewriter = Rewriter { positions, uses_fuel: false, functions: Vec::new(), loops: 0 };
+pub(super) fn rewrite(tree: &IdedExpr, source: &str) -> Result<Metered, ExprError> {
+    let mut rewriter = Rewriter { source, uses_fuel: false, functions: Vec::new(), loops: 0 };
     let tree = rewriter.node(tree)?;
     Ok(Metered { tree, uses_fuel: rewriter.uses_fuel, functions: rewriter.functions })
 }
 
 struct Rewriter<'a> {
-    positions: &'a SourceInfo,
+    source: &'a str,
     uses_fuel: bool,
     functions: Vec<StatusFunction>,
     /// Bodies around the node at hand.
@@ -144,7 +143,7 @@ impl Rewriter<'_> {
     fn node(&mut self, node: &IdedExpr) -> Result<IdedExpr, ExprError> {
         let expr = match &node.expr {
             Expr::Call(call) => return self.call(node, call),
-            Expr::Comprehension(comprehension) => self.comprehension(node, comprehension)?,
+            Expr::Comprehension(comprehension) => self.comprehension(comprehension)?,
             Expr::List(list) => {
                 let elements =
                     list.elements.iter().map(|item| self.priced(item, Price::Copied)).collect::<Result<_, _>>()?;
@@ -172,9 +171,9 @@ impl Rewriter<'_> {
         Ok(Expr::Map(map))
     }
 
-    fn comprehension(&mut self, node: &IdedExpr, c: &ComprehensionExpr) -> Result<Expr, ExprError> {
+    fn comprehension(&mut self, c: &ComprehensionExpr) -> Result<Expr, ExprError> {
         if self.loops == MAX_LOOPS {
-            return Err(self.error(node, format!("comprehensions nest deeper than {MAX_LOOPS}")));
+            return Err(ExprError::new(format!("comprehensions nest deeper than {MAX_LOOPS}")));
         }
         let weight = count(&c.loop_step) + count(&c.loop_cond);
         let range = self.node(&c.iter_range)?;
@@ -187,10 +186,10 @@ impl Rewriter<'_> {
     }
 
     fn call(&mut self, node: &IdedExpr, call: &CallExpr) -> Result<IdedExpr, ExprError> {
-        if let Some(variable) = self.status_function(node, call)? {
+        if let Some(variable) = self.status_function(call)? {
             return Ok(IdedExpr { id: node.id, expr: Expr::Ident(variable.to_owned()) });
         }
-        self.check_name(node, call)?;
+        self.check_name(call)?;
         if call.func_name == "matches" {
             return self.matches(call);
         }
@@ -230,19 +229,19 @@ impl Rewriter<'_> {
         if let Some(Expr::Literal(LiteralValue::String(pattern))) = operands.get(1).map(|pattern| &pattern.expr)
             && let Err(error) = RegexBuilder::new(pattern.inner()).size_limit(REGEX_BYTES).build()
         {
-            return Err(self.error(operands[1], format!("the pattern is not usable: {}", regex_problem(&error))));
+            return Err(self.error("matches", format!("the pattern is not usable: {}", regex_problem(&error))));
         }
         let operands = operands.into_iter().map(|operand| self.node(operand)).collect::<Result<_, _>>()?;
         Ok(self.paid(MATCHES, operands))
     }
 
-    fn status_function(&mut self, node: &IdedExpr, call: &CallExpr) -> Result<Option<&'static str>, ExprError> {
+    fn status_function(&mut self, call: &CallExpr) -> Result<Option<&'static str>, ExprError> {
         let known = StatusFunction::NAMES.into_iter().find(|(_, name, _)| *name == call.func_name);
         let Some((function, name, variable)) = known.filter(|_| call.target.is_none()) else {
             return Ok(None);
         };
         if !call.args.is_empty() {
-            return Err(self.error(node, format!("`{name}()` takes no arguments")));
+            return Err(self.error(name, format!("`{name}()` takes no arguments")));
         }
         if !self.functions.contains(&function) {
             self.functions.push(function);
@@ -250,7 +249,7 @@ impl Rewriter<'_> {
         Ok(Some(variable))
     }
 
-    fn check_name(&self, node: &IdedExpr, call: &CallExpr) -> Result<(), ExprError> {
+    fn check_name(&self, call: &CallExpr) -> Result<(), ExprError> {
         let name = call.func_name.as_str();
         if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
             return Ok(());
@@ -258,12 +257,12 @@ impl Rewriter<'_> {
         let arity = call.args.len() + usize::from(call.target.as_ref().is_some_and(|target| !is_namespace(target)));
         match FUNCTIONS.iter().find(|(known, _)| *known == name) {
             Some((_, arities)) if arities.contains(&arity) => Ok(()),
-            Some(_) => Err(self.error(node, format!("`{name}` does not take this number of arguments"))),
+            Some(_) => Err(self.error(name, format!("`{name}` does not take this number of arguments"))),
             None => {
                 let names =
                     FUNCTIONS.iter().map(|(known, _)| *known).chain(StatusFunction::NAMES.map(|(_, name, _)| name));
                 let hint = closest(name, names.chain(MACROS)).map(|close| format!("; did you mean `{close}`?"));
-                Err(self.error(node, format!("there is no function `{name}`{}", hint.unwrap_or_default())))
+                Err(self.error(name, format!("there is no function `{name}`{}", hint.unwrap_or_default())))
             }
         }
     }
@@ -288,8 +287,8 @@ impl Rewriter<'_> {
         IdedExpr { id: 0, expr: Expr::Call(CallExpr { func_name: function.to_owned(), target: None, args }) }
     }
 
-    fn error(&self, node: &IdedExpr, message: String) -> ExprError {
-        ExprError { message, offset: references::offset_of(self.positions, node) }
+    fn error(&self, function: &str, message: String) -> ExprError {
+        ExprError { message, offset: parse::position_of_call(self.source, function) }
     }
 }
 
@@ -350,7 +349,7 @@ fn charge<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, Execution
     let weight = weight.downcast_ref::<CelInt>().and_then(|int| u64::try_from(*int.inner()).ok()).unwrap_or(1);
     let length = range.as_sizer().map_or(0, |sizer| u64::try_from(*sizer.size().inner()).unwrap_or(0));
     // Each item is copied into the loop's variable.
-    pay(fuel.as_ref(), length.saturating_mul(weight).saturating_add(units(range.as_ref())))?;
+    pay(fuel.as_ref(), || length.saturating_mul(weight).saturating_add(units(range.as_ref())))?;
     Ok(match range.downcast_ref::<CelMap>() {
         Some(map) => {
             let mut keys: Vec<&CelMapKey<'v>> = map.inner().keys().collect();
@@ -365,7 +364,7 @@ fn charge<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, Execution
 fn weigh<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, ExecutionError> {
     let [value, divisor, fuel] = three(args)?;
     let divisor = divisor.downcast_ref::<CelInt>().and_then(|int| u64::try_from(*int.inner()).ok()).unwrap_or(1);
-    pay(fuel.as_ref(), 1 + units(value.as_ref()) / divisor.max(1))?;
+    pay(fuel.as_ref(), || 1 + units(value.as_ref()) / divisor.max(1))?;
     Ok(value)
 }
 
@@ -374,7 +373,7 @@ fn glance<'b, 'v>(mut args: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, Execu
     let (Some(fuel), Some(value)) = (args.pop(), args.pop()) else {
         return Err(ExecutionError::MissingArgumentOrTarget);
     };
-    pay(fuel.as_ref(), text_units(value.as_ref()).unwrap_or(1))?;
+    pay(fuel.as_ref(), || text_units(value.as_ref()).unwrap_or(1))?;
     Ok(value)
 }
 
@@ -385,7 +384,7 @@ fn matches<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Result<CowVal<'b, 'v>, Executio
         let types = [&text, &pattern].map(|operand| operand.get_type().name().to_owned());
         return Err(ExecutionError::no_such_overload("matches", types.to_vec()));
     };
-    pay(fuel.as_ref(), REGEX_FUEL + units(text) + units(pattern))?;
+    pay(fuel.as_ref(), || REGEX_FUEL + units(text) + units(pattern))?;
     let regex = RegexBuilder::new(pattern.inner()).size_limit(REGEX_BYTES).build();
     let regex = regex.map_err(|error| ExecutionError::function_error("matches", regex_problem(&error)))?;
     Ok(CowVal::owned(CelBool::from(regex.is_match(text.inner()))))
@@ -402,7 +401,7 @@ fn three<'b, 'v>(args: Vec<CowVal<'b, 'v>>) -> Result<[CowVal<'b, 'v>; 3], Execu
     args.try_into().map_err(|_| ExecutionError::MissingArgumentOrTarget)
 }
 
-fn pay(fuel: &dyn Val, units: u64) -> Result<(), ExecutionError> {
+fn pay(fuel: &dyn Val, units: impl FnOnce() -> u64) -> Result<(), ExecutionError> {
     fuel.downcast_ref::<Fuel>().ok_or(ExecutionError::MissingArgumentOrTarget)?.take(units)
 }
 

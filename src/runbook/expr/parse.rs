@@ -5,19 +5,21 @@
 
 use cel::{
     IdedExpr, ParseErrors,
-    common::ast::{EntryExpr, Expr, SourceInfo},
+    common::ast::{EntryExpr, Expr},
+    parser::PrattParser,
 };
 
-use super::{ExprError, meter};
+use super::{ExprError, references};
 
 const MAX_SOURCE: usize = 4 * 1024;
 const MAX_BRACKETS: usize = 24;
 const MAX_OPERATORS: usize = 256;
-/// Levels of the tree; evaluation and dropping recurse as deep.
-const MAX_DEPTH: usize = 64;
+/// Levels of the tree; evaluation recurses as deep.
+const MAX_DEPTH: usize = 48;
+const MAX_RECURSION: u16 = 64;
 
 /// Parses CEL within the bounds.
-pub(super) fn parse(source: &str) -> Result<(IdedExpr, SourceInfo), ExprError> {
+pub(super) fn parse(source: &str) -> Result<IdedExpr, ExprError> {
     if source.len() > MAX_SOURCE {
         return Err(ExprError::new(format!("the expression is longer than {MAX_SOURCE} bytes")));
     }
@@ -25,12 +27,13 @@ pub(super) fn parse(source: &str) -> Result<(IdedExpr, SourceInfo), ExprError> {
         return Err(ExprError::new("an expression is missing"));
     }
     scan(source)?;
-    let parser = meter::environment().parser();
-    let (tree, positions) = parser.parse_with_source_info(source).map_err(|errors| first_error(source, &errors))?;
-    if depth(&tree, MAX_DEPTH).is_none() {
+    // The hand-written parser of the two: the generated one needs 200 KiB of stack for every bracket.
+    let parser = PrattParser::new().enable_optional_syntax(true).max_recursion_depth(MAX_RECURSION);
+    let tree = parser.parse(source).map_err(|errors| first_error(source, &errors))?;
+    if depth(&tree).is_none_or(|depth| depth > MAX_DEPTH) {
         return Err(ExprError::new(format!("the expression nests deeper than {MAX_DEPTH} levels")));
     }
-    Ok((tree, positions))
+    Ok(tree)
 }
 
 /// The segments of `a.b.c`, where the source is nothing more than that.
@@ -129,13 +132,14 @@ fn string_end(bytes: &[u8], start: usize) -> usize {
     bytes.len()
 }
 
-/// The depth of the tree; `None` where it is deeper than `limit` or has a hole that the evaluator would panic at.
-fn depth(tree: &IdedExpr, limit: usize) -> Option<usize> {
-    let limit = limit.checked_sub(1)?;
-    if matches!(tree.expr, Expr::Unspecified) {
-        return None;
+/// The levels that evaluation recurses into; `None` where the tree has a hole that the evaluator would panic at.
+pub(super) fn depth(tree: &IdedExpr) -> Option<usize> {
+    match &tree.expr {
+        Expr::Unspecified => None,
+        // `a.b.c` is one lookup.
+        Expr::Select(_) if references::chain(tree).is_some() => Some(1),
+        _ => children(tree).into_iter().try_fold(0, |deepest, child| Some(deepest.max(depth(child)?))).map(|d| d + 1),
     }
-    children(tree).into_iter().try_fold(0, |deepest, child| Some(deepest.max(depth(child, limit)?))).map(|d| d + 1)
 }
 
 /// The nodes directly below.
@@ -163,22 +167,81 @@ fn first_error(source: &str, errors: &ParseErrors) -> ExprError {
     let Some(error) = errors.errors.first() else {
         return ExprError::new("this is not an expression");
     };
+    let offset = offset_of(source, error.pos);
     let message = error.msg.strip_prefix("Syntax error: ").unwrap_or(&error.msg);
     let message = message.split(" expecting ").next().unwrap_or(message);
-    let message = match message.strip_prefix("mismatched input ").or_else(|| message.strip_prefix("extraneous input "))
-    {
-        Some("'<EOF>'") => "the expression ends too early".to_owned(),
-        Some(token) => format!("unexpected {}", token.replace('\'', "`")),
-        None => message.replace("'<EOF>'", "the end of the expression"),
+    let token = offset.map(|at| source[at..].split(char::is_whitespace).next().unwrap_or_default());
+    let message = match (message.strip_prefix("mismatched input "), token) {
+        (Some("'<EOF>'"), _) => "the expression ends too early".to_owned(),
+        (Some(found), _) => format!("unexpected {}", found.replace('\'', "`")),
+        (None, Some("")) if message == "unexpected token" => "the expression ends too early".to_owned(),
+        (None, Some(token)) if message == "unexpected token" => format!("unexpected `{token}`"),
+        _ => message.to_owned(),
     };
-    ExprError { message, offset: offset_of(source, error.pos) }
+    ExprError { message, offset }
 }
 
-/// The byte offset of a line and a column, both from 1, the column in characters.
+/// The byte offset of a line and a column, both from 1, the column in bytes.
 fn offset_of(source: &str, (line, column): (isize, isize)) -> Option<usize> {
     let line = usize::try_from(line).ok()?.checked_sub(1)?;
     let column = usize::try_from(column).ok()?.checked_sub(1)?;
     let start: usize = source.split_inclusive('\n').take(line).map(str::len).sum();
-    let rest = source.get(start..)?;
-    Some(start + rest.char_indices().nth(column).map_or(rest.len(), |(offset, _)| offset))
+    Some((start + column).min(source.len())).filter(|offset| source.is_char_boundary(*offset))
+}
+
+/// The byte offset where a path of names is written, or at least its root.
+///
+/// The parser keeps no positions of a tree that it accepts; the text is searched instead, outside of string
+/// literals and only at the start of a name.
+pub(super) fn position(source: &str, path: &[String]) -> Option<usize> {
+    let roots = name_starts(source).filter(|at| names_at(source, *at) == path[0]);
+    let depth_at = |at: usize| {
+        let written =
+            source[at..].split(|c: char| !(c.is_alphanumeric() || "_.?[]'\"".contains(c))).next().unwrap_or("");
+        let words = written.split(|c: char| !(c.is_alphanumeric() || c == '_')).filter(|word| !word.is_empty());
+        words.zip(path).take_while(|(word, name)| word == name).count()
+    };
+    roots.map(|at| (depth_at(at), at)).max_by_key(|(depth, at)| (*depth, std::cmp::Reverse(*at))).map(|(_, at)| at)
+}
+
+/// The byte offset of a call of a function.
+pub(super) fn position_of_call(source: &str, function: &str) -> Option<usize> {
+    let bytes = source.as_bytes();
+    let is_called = |at: &usize| {
+        let name = source[*at..].strip_prefix(function);
+        let before = at.checked_sub(1).is_none_or(|before| !is_name_byte(bytes[before]));
+        before && name.is_some_and(|rest| rest.trim_start().starts_with(['(', '{']))
+    };
+    outside_strings(bytes).filter(|at| source.is_char_boundary(*at)).find(is_called)
+}
+
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
+}
+
+fn names_at(source: &str, at: usize) -> &str {
+    let end = source[at..].bytes().position(|byte| !is_name_byte(byte)).map_or(source.len(), |length| at + length);
+    &source[at..end]
+}
+
+/// Where names start that do not follow a dot.
+fn name_starts(source: &str) -> impl Iterator<Item = usize> {
+    let bytes = source.as_bytes();
+    outside_strings(bytes).filter(|at| {
+        is_name_byte(bytes[*at])
+            && at.checked_sub(1).is_none_or(|before| !is_name_byte(bytes[before]) && bytes[before] != b'.')
+    })
+}
+
+fn outside_strings(bytes: &[u8]) -> impl Iterator<Item = usize> {
+    let mut next = 0;
+    std::iter::from_fn(move || {
+        while matches!(bytes.get(next), Some(b'\'' | b'"')) {
+            next = string_end(bytes, next);
+        }
+        (next < bytes.len()).then(|| {
+            next += 1;
+            next - 1
+        })
+    })
 }

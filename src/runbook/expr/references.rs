@@ -3,7 +3,7 @@
 use cel::{
     IdedExpr,
     common::{
-        ast::{Expr, LiteralValue, SourceInfo, operators},
+        ast::{Expr, LiteralValue, operators},
         value::Val,
     },
 };
@@ -87,23 +87,23 @@ const BUILT_IN: [&str; 13] = [
 ];
 
 /// Walks a tree. The second result says which parts of the roots have to be converted for an evaluation.
-pub(super) fn find(tree: &IdedExpr, positions: &SourceInfo) -> Result<(References, Inputs), ExprError> {
-    let mut walk = Walk { positions, bound: Vec::new(), found: References::default() };
+pub(super) fn find(tree: &IdedExpr, source: &str) -> Result<(References, Inputs), ExprError> {
+    let mut walk = Walk { source, bound: Vec::new(), found: References::default() };
     walk.node(tree)?;
     let inputs = Inputs::of(&walk.found.mentions);
     Ok((walk.found, inputs))
 }
 
 struct Walk<'a> {
-    positions: &'a SourceInfo,
+    source: &'a str,
     bound: Vec<&'a str>,
     found: References,
 }
 
 impl<'a> Walk<'a> {
     fn node(&mut self, tree: &'a IdedExpr) -> Result<(), ExprError> {
-        if let Some((root, path)) = chain(tree) {
-            return self.mention(root, path);
+        if let Some(path) = chain(tree) {
+            return self.mention(path);
         }
         match &tree.expr {
             Expr::Comprehension(c) => {
@@ -120,7 +120,7 @@ impl<'a> Walk<'a> {
             }
             Expr::Struct(object) => Err(ExprError {
                 message: format!("`{}{{…}}` is not available: there are no message types", object.type_name),
-                offset: offset_of(self.positions, tree),
+                offset: parse::position_of_call(self.source, &object.type_name),
             }),
             _ => {
                 // `params.list[params.index]`: the chain ended at the index, whose own names count too.
@@ -129,12 +129,12 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn mention(&mut self, root: &'a IdedExpr, path: Vec<String>) -> Result<(), ExprError> {
+    fn mention(&mut self, path: Vec<String>) -> Result<(), ExprError> {
         let name = path[0].as_str();
         if name.starts_with('@') || self.bound.contains(&name) || BUILT_IN.contains(&name) {
             return Ok(());
         }
-        let offset = offset_of(self.positions, root).unwrap_or(0);
+        let offset = parse::position(self.source, &path).unwrap_or(0);
         if name.starts_with('.') {
             return Err(ExprError::at(offset, format!("`{name}` starts with a dot")));
         }
@@ -142,21 +142,14 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// The byte offset of a node.
-pub(super) fn offset_of(positions: &SourceInfo, node: &IdedExpr) -> Option<usize> {
-    let (start, _) = positions.offset_for(node.id)?;
-    // The lexer counts characters.
-    positions.source.char_indices().nth(start as usize).map(|(offset, _)| offset)
-}
-
-/// The root and the constant path of `a.b["c"].d`; `None` where the node is anything else.
-pub(super) fn chain(tree: &IdedExpr) -> Option<(&IdedExpr, Vec<String>)> {
+/// The names in `a.b["c"].d`; `None` where the node is anything else.
+pub(super) fn chain(tree: &IdedExpr) -> Option<Vec<String>> {
     match &tree.expr {
-        Expr::Ident(name) => Some((tree, vec![name.clone()])),
+        Expr::Ident(name) => Some(vec![name.clone()]),
         Expr::Select(select) => {
-            let (root, mut path) = chain(&select.operand)?;
+            let mut path = chain(&select.operand)?;
             path.push(select.field.clone());
-            Some((root, path))
+            Some(path)
         }
         Expr::Call(call)
             if call.target.is_none()
@@ -165,9 +158,9 @@ pub(super) fn chain(tree: &IdedExpr) -> Option<(&IdedExpr, Vec<String>)> {
         {
             let [operand, key] = call.args.as_slice() else { return None };
             let Expr::Literal(LiteralValue::String(key)) = &key.expr else { return None };
-            let (root, mut path) = chain(operand)?;
+            let mut path = chain(operand)?;
             path.push(key.inner().to_owned());
-            Some((root, path))
+            Some(path)
         }
         _ => None,
     }
