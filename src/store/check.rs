@@ -1,0 +1,75 @@
+//! What every store refuses before it writes, so that all of them refuse the same.
+
+use std::collections::HashSet;
+
+use serde_json::{Map, Value};
+
+use crate::{
+    model::{RunId, RunStatus},
+    ports::{NewRun, RunCommit, StepRow, StoreError},
+};
+
+/// The deepest JSON that is stored. serde_json reads 128 levels; what nobody could read back must not
+/// be written.
+const MAX_DEPTH: usize = 100;
+
+/// Why this run can never be created.
+pub fn new_run(run: &NewRun) -> Result<(), StoreError> {
+    map_depth("labels", &run.labels).and_then(|()| map_depth("params", &run.params)).map_err(StoreError::Refused)
+}
+
+/// Why this commit can never be written, whatever the run's row says.
+pub fn commit(commit: &RunCommit) -> Result<(), String> {
+    if commit.status == RunStatus::Claimed {
+        return Err("a commit cannot make a run `claimed`".to_owned());
+    }
+    if commit.waiting_on.is_some() != (commit.status == RunStatus::Queued) {
+        return Err("a run waits on something exactly while it is queued".to_owned());
+    }
+    sequence(commit.sequence_head)?;
+    for event in &commit.events {
+        sequence(event.sequence)?;
+        sequence(event.prev)?;
+        depth("event data", &event.data)?;
+    }
+    if commit.events.windows(2).any(|pair| pair[0].sequence >= pair[1].sequence) {
+        return Err("event sequences do not increase".to_owned());
+    }
+    commit.steps.iter().try_for_each(step)
+}
+
+/// Remembers the runs of a batch; a run may be in it only once.
+#[derive(Debug, Default)]
+pub struct Once(HashSet<RunId>);
+
+impl Once {
+    /// Whether this is the first commit for `run`.
+    pub fn first(&mut self, run: RunId) -> Result<(), String> {
+        if self.0.insert(run) { Ok(()) } else { Err("the batch has this run twice".to_owned()) }
+    }
+}
+
+fn step(step: &StepRow) -> Result<(), String> {
+    map_depth("step outputs", &step.outputs)
+}
+
+/// SQL integers are signed.
+fn sequence(number: u64) -> Result<(), String> {
+    i64::try_from(number).map(drop).map_err(|_| format!("event sequence {number} is out of range"))
+}
+
+fn map_depth(what: &str, map: &Map<String, Value>) -> Result<(), String> {
+    map.values().try_for_each(|value| depth(what, value))
+}
+
+fn depth(what: &str, value: &Value) -> Result<(), String> {
+    if within(value, MAX_DEPTH) { Ok(()) } else { Err(format!("{what}: JSON deeper than {MAX_DEPTH} levels")) }
+}
+
+fn within(value: &Value, levels: usize) -> bool {
+    match value {
+        Value::Array(items) => levels > 0 && items.iter().all(|item| within(item, levels - 1)),
+        Value::Object(map) => levels > 0 && map.values().all(|item| within(item, levels - 1)),
+        _ => true,
+    }
+}

@@ -1,0 +1,136 @@
+//! The store in memory: for the simulation and for tests. Plain and ordered, so that it is easy to see
+//! that it is right and the same inputs give the same answers; nothing outlives the process.
+//!
+//! One mutex over everything makes every verb serializable.
+
+mod run;
+mod state;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+
+use self::state::State;
+use crate::{
+    model::{Digest, Lane, Micros, RunId, RunStatus, TenantId, WorkerId},
+    ports::{
+        ClaimRequest, CommitAnswer, NewRun, Page, RunCommit, RunFilter, RunRow, SignalKind, SignalRow, StepRow, Store,
+        StoreError, StoredEvent, WorkerRow,
+    },
+    store::check::Once,
+};
+
+/// A store that lives in this process only.
+#[derive(Debug, Default)]
+pub struct MemoryStore {
+    state: Mutex<State>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> MemoryStore {
+        MemoryStore::default()
+    }
+
+    /// A verb changes nothing before it has checked everything, so the state is whole even after a
+    /// panic in another thread.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn put_plan(&self, tenant: TenantId, digest: Digest, plan: &[u8], source: &str) -> Result<(), StoreError> {
+        self.state().put_plan(tenant, digest, plan, source);
+        Ok(())
+    }
+
+    async fn plan(&self, tenant: TenantId, digest: Digest) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.state().plan(tenant, digest))
+    }
+
+    async fn source(&self, tenant: TenantId, digest: Digest) -> Result<Option<String>, StoreError> {
+        Ok(self.state().source(tenant, digest))
+    }
+
+    async fn create_runs(&self, runs: &[NewRun]) -> Result<(), StoreError> {
+        self.state().create_runs(runs)
+    }
+
+    async fn claim(&self, request: &ClaimRequest) -> Result<Vec<RunRow>, StoreError> {
+        Ok(self.state().claim(request))
+    }
+
+    async fn commit(&self, batch: &[RunCommit]) -> Result<Vec<CommitAnswer>, StoreError> {
+        let mut state = self.state();
+        let mut once = Once::default();
+        Ok(batch.iter().map(|commit| state.commit(&mut once, commit)).collect())
+    }
+
+    async fn signal(
+        &self,
+        run: RunId,
+        kind: &SignalKind,
+        at: Micros,
+    ) -> Result<Option<Result<SignalRow, RunStatus>>, StoreError> {
+        Ok(self.state().run_mut(run).map(|run| run.signal(kind, at)))
+    }
+
+    async fn signals(&self, run: RunId, after: i64) -> Result<Vec<SignalRow>, StoreError> {
+        Ok(self.state().run(run).map(|run| run.signals_after(after)).unwrap_or_default())
+    }
+
+    async fn signalled(&self, worker: WorkerId) -> Result<Vec<RunId>, StoreError> {
+        Ok(self.state().signalled(worker))
+    }
+
+    async fn register_worker(&self, worker: &WorkerRow) -> Result<(), StoreError> {
+        self.state().register_worker(worker);
+        Ok(())
+    }
+
+    async fn beat(&self, worker: WorkerId, at: Micros) -> Result<(), StoreError> {
+        self.state().beat(worker, at);
+        Ok(())
+    }
+
+    async fn forget_workers(&self, workers: &[WorkerId]) -> Result<(), StoreError> {
+        self.state().forget_workers(workers);
+        Ok(())
+    }
+
+    async fn owners(&self) -> Result<Vec<WorkerId>, StoreError> {
+        Ok(self.state().owners())
+    }
+
+    async fn requeue(&self, dead: &[WorkerId], _now: Micros, limit: usize) -> Result<Vec<(RunId, Lane)>, StoreError> {
+        Ok(self.state().requeue(dead, limit))
+    }
+
+    async fn wake_due(&self, now: Micros, limit: usize) -> Result<Vec<(RunId, Lane)>, StoreError> {
+        Ok(self.state().wake_due(now, limit))
+    }
+
+    async fn run(&self, run: RunId) -> Result<Option<RunRow>, StoreError> {
+        let state = self.state();
+        Ok(state.run(run).map(|run| state.view(run)))
+    }
+
+    async fn runs(&self, tenant: TenantId, filter: &RunFilter) -> Result<Page<RunRow>, StoreError> {
+        Ok(self.state().runs(tenant, filter))
+    }
+
+    async fn events(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {
+        Ok(self.state().run(run).map(|run| run.events_after(after, limit)).unwrap_or_default())
+    }
+
+    async fn steps(&self, run: RunId) -> Result<Vec<StepRow>, StoreError> {
+        Ok(self.state().run(run).map(|run| run.steps.values().cloned().collect()).unwrap_or_default())
+    }
+
+    async fn change_mark(&self) -> Result<i64, StoreError> {
+        // No other process can write here.
+        Ok(0)
+    }
+}

@@ -1,0 +1,178 @@
+//! One run with its events, signals and steps at rest, and the writes to it.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    model::{Epoch, Micros, RunStatus, StepIx, WaitingOn, WorkerId},
+    ports::{CommitAnswer, NewRun, RunCommit, RunRow, SignalKind, SignalRow, StepRow, StoredEvent},
+};
+
+#[derive(Debug)]
+pub(super) struct Run {
+    pub(super) row: RunRow,
+    events: BTreeMap<u64, StoredEvent>,
+    signals: Vec<SignalRow>,
+    pub(super) steps: BTreeMap<StepIx, StepRow>,
+}
+
+impl Run {
+    pub(super) fn new(new: &NewRun) -> Run {
+        let row = RunRow {
+            id: new.id,
+            tenant: new.tenant,
+            runbook: new.runbook.clone(),
+            plan: new.plan,
+            lane: new.lane,
+            priority: new.priority,
+            labels: new.labels.clone(),
+            params: new.params.clone(),
+            trigger: new.trigger.clone(),
+            steps_total: new.steps_total,
+            status: RunStatus::Queued,
+            waiting_on: Some(WaitingOn::Capacity),
+            claimable: true,
+            epoch: Epoch(0),
+            version: 0,
+            claimed_by: None,
+            claimed_at: None,
+            heartbeat_at: None,
+            wake_at: None,
+            signal_seq: 0,
+            signals_applied: 0,
+            sequence_head: 0,
+            stamp_head: Micros(0),
+            recoveries: 0,
+            recoveries_applied: 0,
+            error: None,
+            created_at: new.created_at,
+            started_at: None,
+            ended_at: None,
+        };
+        let mut run = Run { row, events: BTreeMap::new(), signals: Vec::new(), steps: BTreeMap::new() };
+        if let Some(worker) = new.claimed_by {
+            run.claim(worker, new.created_at);
+        }
+        run
+    }
+
+    /// Who owns it now; an ended run only remembers its last owner.
+    pub(super) fn owner(&self) -> Option<WorkerId> {
+        self.row.claimed_by.filter(|_| self.row.status.is_owned())
+    }
+
+    pub(super) fn claim(&mut self, worker: WorkerId, now: Micros) -> RunRow {
+        let row = &mut self.row;
+        row.status = RunStatus::Claimed;
+        row.waiting_on = None;
+        row.claimable = false;
+        row.wake_at = None;
+        row.claimed_by = Some(worker);
+        row.claimed_at = Some(now);
+        row.heartbeat_at = Some(now);
+        row.epoch = row.epoch.next();
+        row.version += 1;
+        row.clone()
+    }
+
+    pub(super) fn commit(&mut self, commit: &RunCommit) -> CommitAnswer {
+        if !self.is_owned_as(commit) {
+            return if self.has_written(commit) { CommitAnswer::Committed } else { CommitAnswer::Fenced };
+        }
+        if commit.needs_all_signals && self.row.signal_seq != commit.signals_applied {
+            return CommitAnswer::Signalled;
+        }
+        if let Some(event) = commit.events.iter().find(|event| self.events.contains_key(&event.sequence)) {
+            return CommitAnswer::Refused(format!("event {} exists already", event.sequence));
+        }
+        if commit.signals_applied > self.row.signal_seq || commit.recoveries_applied > self.row.recoveries {
+            return CommitAnswer::Refused("more signals or recoveries taken in than there are".to_owned());
+        }
+        self.write(commit);
+        CommitAnswer::Committed
+    }
+
+    pub(super) fn signal(&mut self, kind: &SignalKind, at: Micros) -> Result<SignalRow, RunStatus> {
+        if self.row.status.is_ended() {
+            return Err(self.row.status);
+        }
+        self.row.signal_seq += 1;
+        let signal = SignalRow { run: self.row.id, seq: self.row.signal_seq, at, kind: kind.clone() };
+        self.signals.push(signal.clone());
+        if self.row.status == RunStatus::Queued {
+            self.wake();
+        }
+        Ok(signal)
+    }
+
+    pub(super) fn signals_after(&self, after: i64) -> Vec<SignalRow> {
+        self.signals.iter().filter(|signal| signal.seq > after).cloned().collect()
+    }
+
+    pub(super) fn events_after(&self, after: u64, limit: usize) -> Vec<StoredEvent> {
+        self.events.values().filter(|event| event.sequence > after).take(limit).cloned().collect()
+    }
+
+    /// Takes an owned run from its dead owner.
+    pub(super) fn requeue(&mut self) {
+        self.row.status = RunStatus::Queued;
+        self.disown();
+        self.row.recoveries += 1;
+        self.wake();
+    }
+
+    /// Makes a queued run claimable. The epoch is raised, so that a park whose reply was lost cannot be
+    /// mistaken for the state after it.
+    pub(super) fn wake(&mut self) {
+        self.row.waiting_on = Some(WaitingOn::Capacity);
+        self.row.claimable = true;
+        self.row.wake_at = None;
+        self.row.epoch = self.row.epoch.next();
+        self.row.version += 1;
+    }
+
+    fn is_owned_as(&self, commit: &RunCommit) -> bool {
+        self.owner() == Some(commit.worker) && self.row.epoch == commit.epoch && self.row.version == commit.version
+    }
+
+    /// Whether the row shows exactly this commit.
+    fn has_written(&self, commit: &RunCommit) -> bool {
+        let row = &self.row;
+        let parked = commit.status == RunStatus::Queued;
+        row.status == commit.status
+            && row.version == commit.version + 1
+            && row.epoch == if parked { commit.epoch.next() } else { commit.epoch }
+            && row.claimed_by == (!parked).then_some(commit.worker)
+            && row.sequence_head == commit.sequence_head
+    }
+
+    fn write(&mut self, commit: &RunCommit) {
+        self.events.extend(commit.events.iter().map(|event| (event.sequence, event.clone())));
+        self.steps.extend(commit.steps.iter().map(|step| (step.step, step.clone())));
+        let row = &mut self.row;
+        row.status = commit.status;
+        row.waiting_on = commit.waiting_on;
+        row.claimable = commit.waiting_on == Some(WaitingOn::Capacity);
+        row.wake_at = commit.wake_at.filter(|_| commit.status == RunStatus::Queued && !row.claimable);
+        row.version += 1;
+        row.signals_applied = commit.signals_applied;
+        row.recoveries_applied = commit.recoveries_applied;
+        row.sequence_head = commit.sequence_head;
+        row.stamp_head = commit.stamp_head;
+        row.error.clone_from(&commit.error);
+        row.started_at = row.started_at.or(commit.started_at);
+        match commit.status {
+            RunStatus::Queued => {
+                row.epoch = row.epoch.next();
+                self.disown();
+            }
+            status if status.is_ended() => row.ended_at = Some(commit.at),
+            _ => row.heartbeat_at = Some(commit.at),
+        }
+    }
+
+    fn disown(&mut self) {
+        self.row.claimed_by = None;
+        self.row.claimed_at = None;
+        self.row.heartbeat_at = None;
+    }
+}

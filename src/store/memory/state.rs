@@ -1,0 +1,163 @@
+//! Everything the store knows: plans, runs and workers, and the verbs over more than one run.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
+
+use super::run::Run;
+use crate::{
+    model::{Digest, Lane, Micros, RunId, RunStatus, TenantId, WorkerId},
+    ports::{ClaimRequest, CommitAnswer, NewRun, Page, RunCommit, RunFilter, RunRow, StoreError, WorkerRow},
+    store::check::{self, Once},
+};
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    plans: BTreeMap<(TenantId, Digest), Plan>,
+    runs: BTreeMap<RunId, Run>,
+    workers: BTreeMap<WorkerId, Worker>,
+}
+
+#[derive(Debug)]
+struct Plan {
+    plan: Vec<u8>,
+    source: String,
+}
+
+#[derive(Debug)]
+struct Worker {
+    #[expect(dead_code, reason = "views of workers come with the board")]
+    row: WorkerRow,
+    beat_at: Micros,
+}
+
+impl State {
+    pub(super) fn put_plan(&mut self, tenant: TenantId, digest: Digest, plan: &[u8], source: &str) {
+        self.plans.entry((tenant, digest)).or_insert_with(|| Plan { plan: plan.to_vec(), source: source.to_owned() });
+    }
+
+    pub(super) fn plan(&self, tenant: TenantId, digest: Digest) -> Option<Vec<u8>> {
+        self.plans.get(&(tenant, digest)).map(|plan| plan.plan.clone())
+    }
+
+    pub(super) fn source(&self, tenant: TenantId, digest: Digest) -> Option<String> {
+        self.plans.get(&(tenant, digest)).map(|plan| plan.source.clone())
+    }
+
+    pub(super) fn create_runs(&mut self, runs: &[NewRun]) -> Result<(), StoreError> {
+        let mut ids = BTreeSet::new();
+        for run in runs {
+            check::new_run(run)?;
+            if self.runs.contains_key(&run.id) || !ids.insert(run.id) {
+                return Err(StoreError::Refused(format!("run {} exists already", run.id)));
+            }
+            if !self.plans.contains_key(&(run.tenant, run.plan)) {
+                return Err(StoreError::Refused(format!("run {}: plan {} is not stored", run.id, run.plan)));
+            }
+        }
+        self.runs.extend(runs.iter().map(|run| (run.id, Run::new(run))));
+        Ok(())
+    }
+
+    pub(super) fn run(&self, id: RunId) -> Option<&Run> {
+        self.runs.get(&id)
+    }
+
+    pub(super) fn run_mut(&mut self, id: RunId) -> Option<&mut Run> {
+        self.runs.get_mut(&id)
+    }
+
+    /// The row as views show it: an owned run lives as long as its worker does.
+    pub(super) fn view(&self, run: &Run) -> RunRow {
+        let mut row = run.row.clone();
+        let beat_at = run.owner().and_then(|worker| self.workers.get(&worker)).map(|worker| worker.beat_at);
+        row.heartbeat_at = row.heartbeat_at.max(beat_at);
+        row
+    }
+
+    pub(super) fn claim(&mut self, request: &ClaimRequest) -> Vec<RunRow> {
+        let mut found: Vec<&mut Run> =
+            self.runs.values_mut().filter(|run| run.row.claimable && run.row.lane == request.lane).collect();
+        found.sort_by_key(|run| (Reverse(run.row.priority), run.row.created_at, run.row.id));
+        found.truncate(request.limit);
+        found.into_iter().map(|run| run.claim(request.worker, request.now)).collect()
+    }
+
+    pub(super) fn commit(&mut self, once: &mut Once, commit: &RunCommit) -> CommitAnswer {
+        if let Err(why) = once.first(commit.run).and_then(|()| check::commit(commit)) {
+            return CommitAnswer::Refused(why);
+        }
+        self.runs.get_mut(&commit.run).map_or(CommitAnswer::Fenced, |run| run.commit(commit))
+    }
+
+    pub(super) fn signalled(&self, worker: WorkerId) -> Vec<RunId> {
+        self.runs
+            .values()
+            .filter(|run| run.owner() == Some(worker) && run.row.signal_seq > run.row.signals_applied)
+            .map(|run| run.row.id)
+            .collect()
+    }
+
+    pub(super) fn register_worker(&mut self, worker: &WorkerRow) {
+        self.workers.entry(worker.id).or_insert_with(|| Worker { row: worker.clone(), beat_at: worker.started_at });
+    }
+
+    pub(super) fn beat(&mut self, worker: WorkerId, at: Micros) {
+        if let Some(worker) = self.workers.get_mut(&worker) {
+            worker.beat_at = worker.beat_at.max(at);
+        }
+    }
+
+    pub(super) fn forget_workers(&mut self, workers: &[WorkerId]) {
+        let busy: BTreeSet<WorkerId> = self.runs.values().filter_map(Run::owner).collect();
+        self.workers.retain(|id, _| busy.contains(id) || !workers.contains(id));
+    }
+
+    pub(super) fn owners(&self) -> Vec<WorkerId> {
+        let all: BTreeSet<WorkerId> =
+            self.workers.keys().copied().chain(self.runs.values().filter_map(Run::owner)).collect();
+        all.into_iter().collect()
+    }
+
+    pub(super) fn requeue(&mut self, dead: &[WorkerId], limit: usize) -> Vec<(RunId, Lane)> {
+        self.runs
+            .values_mut()
+            .filter(|run| run.owner().is_some_and(|owner| dead.contains(&owner)))
+            .take(limit)
+            .map(|run| {
+                run.requeue();
+                (run.row.id, run.row.lane)
+            })
+            .collect()
+    }
+
+    pub(super) fn wake_due(&mut self, now: Micros, limit: usize) -> Vec<(RunId, Lane)> {
+        let mut due: Vec<&mut Run> = self
+            .runs
+            .values_mut()
+            .filter(|run| run.row.status == RunStatus::Queued && run.row.wake_at.is_some_and(|at| at <= now))
+            .collect();
+        due.sort_by_key(|run| (run.row.wake_at, run.row.id));
+        due.truncate(limit);
+        due.into_iter()
+            .map(|run| {
+                run.wake();
+                (run.row.id, run.row.lane)
+            })
+            .collect()
+    }
+
+    pub(super) fn runs(&self, tenant: TenantId, filter: &RunFilter) -> Page<RunRow> {
+        let prefix = filter.id_prefix.as_deref().unwrap_or_default().to_lowercase();
+        let mut found = self.runs.values().rev().filter(|run| {
+            run.row.tenant == tenant
+                && (filter.status.is_empty() || filter.status.contains(&run.row.status))
+                && filter.runbook.as_deref().is_none_or(|runbook| *run.row.runbook == *runbook)
+                && filter.before.is_none_or(|before| run.row.id < before)
+                && run.row.id.to_string().starts_with(&prefix)
+        });
+        let items = found.by_ref().take(filter.limit).map(|run| self.view(run)).collect();
+        Page { items, more: found.next().is_some() }
+    }
+}

@@ -1,0 +1,10 @@
+//! Floor 4: the stores. Each keeps what the engine decided and guards every write by ownership; none
+//! knows a rule about runs.
+//!
+//! One conformance suite (`tests/it/store`) holds all of them to the words of
+//! [`ports::Store`](crate::ports::Store).
+
+mod check;
+mod memory;
+
+pub use memory::MemoryStore;
