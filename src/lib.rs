@@ -12,6 +12,9 @@
 //! | 5 | [`worker`] | lanes as apalis workers |
 //! | 6 | [`cli`] | one file a command |
 
+pub mod feed;
 pub mod model;
 pub mod ports;
+pub mod queue;
 pub mod runbook;
+pub mod system;
