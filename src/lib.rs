@@ -12,6 +12,7 @@
 //! | 5 | [`worker`] | lanes as apalis workers |
 //! | 6 | [`cli`] | one file a command |
 
+pub mod actions;
 pub mod feed;
 pub mod model;
 pub mod ports;
