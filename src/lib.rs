@@ -12,9 +12,13 @@
 //! | 5 | [`worker`] | lanes as apalis workers |
 //! | 6 | [`cli`] | one file a command |
 
+pub mod actions;
 pub mod control;
 pub mod engine;
+pub mod feed;
 pub mod model;
 pub mod ports;
+pub mod queue;
 pub mod runbook;
 pub mod store;
+pub mod system;

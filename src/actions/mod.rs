@@ -1,0 +1,14 @@
+//! Floor 4: the actions. One file each: descriptor, schema, executor, tests.
+//!
+//! To add one, write its file and its line in [`registry`]. Validation, `explain`, docs and forms derive
+//! from the descriptor.
+
+mod assert;
+mod attempt;
+mod log;
+mod registry;
+#[cfg(test)]
+mod testing;
+mod wait;
+
+pub use registry::{Deps, Registry, catalog};

@@ -1,0 +1,239 @@
+//! Artifacts in a folder: the key is the path.
+
+use std::{
+    fs::{DirBuilder, File, OpenOptions},
+    io::{self, Read, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use async_trait::async_trait;
+use rustix::fs::OFlags;
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    model::Digest,
+    ports::{ArtifactError, Artifacts},
+};
+
+/// Where files are until they are complete; no key begins with it.
+const UNFINISHED: &str = ".unfinished";
+const MAX_KEY: usize = 1_024;
+const MAX_SEGMENT: usize = 255;
+
+/// Artifacts below one folder, which belongs to the store alone.
+#[derive(Debug)]
+pub struct FolderArtifacts {
+    root: PathBuf,
+}
+
+impl FolderArtifacts {
+    /// Creates the folder if it is missing.
+    pub fn new(root: impl Into<PathBuf>) -> io::Result<FolderArtifacts> {
+        let root = root.into();
+        create_folder(&root.join(UNFINISHED))?;
+        Ok(FolderArtifacts { root })
+    }
+
+    fn path(&self, key: &str) -> Result<PathBuf, ArtifactError> {
+        let good = key.len() <= MAX_KEY && key.split('/').all(is_segment) && key.split('/').next() != Some(UNFINISHED);
+        if good { Ok(self.root.join(key)) } else { Err(ArtifactError::BadName(key.to_owned())) }
+    }
+}
+
+/// A segment that stays where it is put, in every file system.
+fn is_segment(segment: &str) -> bool {
+    let good_byte = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    !matches!(segment, "" | "." | "..") && segment.len() <= MAX_SEGMENT && segment.bytes().all(good_byte)
+}
+
+#[async_trait]
+impl Artifacts for FolderArtifacts {
+    async fn put_file(&self, key: &str, file: &Path) -> Result<(Digest, u64), ArtifactError> {
+        let (target, source) = (self.path(key)?, file.to_owned());
+        let unfinished = self.root.join(UNFINISHED);
+        blocking(move || copy_in(&source, &unfinished, &target)).await.map_err(ArtifactError::Io)
+    }
+
+    async fn get(&self, key: &str) -> Result<Vec<u8>, ArtifactError> {
+        let path = self.path(key)?;
+        blocking(move || std::fs::read(path)).await.map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory => {
+                ArtifactError::NotFound(key.to_owned())
+            }
+            _ => ArtifactError::Io(error),
+        })
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<String>, ArtifactError> {
+        let prefix = prefix.trim_end_matches('/').to_owned();
+        let folder = if prefix.is_empty() { self.root.clone() } else { self.path(&prefix)? };
+        let mut keys = blocking(move || {
+            let mut keys = Vec::new();
+            list_below(&folder, &prefix, &mut keys)?;
+            Ok(keys)
+        })
+        .await?;
+        keys.sort_unstable();
+        Ok(keys)
+    }
+}
+
+/// Copies to an unfinished file, then gives it its name: a reader sees the old file or the new one.
+fn copy_in(source: &Path, unfinished: &Path, target: &Path) -> io::Result<(Digest, u64)> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let mut source = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(source)?;
+    if !source.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+    }
+    let (path, file) = new_file(unfinished)?;
+    let copied = copy_and_digest(&mut source, file).and_then(|copied| {
+        if let Some(folder) = target.parent() {
+            create_folder(folder)?;
+        }
+        std::fs::rename(&path, target)?;
+        Ok(copied)
+    });
+    if copied.is_err() {
+        // The first error is the one to tell.
+        let _ = std::fs::remove_file(&path);
+    }
+    copied
+}
+
+fn copy_and_digest(source: &mut File, mut target: File) -> io::Result<(Digest, u64)> {
+    let (mut hasher, mut size, mut buffer) = (Sha256::new(), 0, vec![0; 64 << 10]);
+    loop {
+        let read = source.read(&mut buffer)?;
+        if read == 0 {
+            break;
+        }
+        hasher.update(&buffer[..read]);
+        target.write_all(&buffer[..read])?;
+        size += read as u64;
+    }
+    // The digest goes into a committed event; the bytes must not be lost after it.
+    target.sync_all()?;
+    Ok((Digest(hasher.finalize().into()), size))
+}
+
+/// A file of a name that nobody has, also where processes of the same number share the folder.
+fn new_file(folder: &Path) -> io::Result<(PathBuf, File)> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    loop {
+        let path = folder.join(format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Ok(file) => return Ok((path, file)),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn list_below(folder: &Path, prefix: &str, keys: &mut Vec<String>) -> io::Result<()> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        // Only we write here, and only names like these.
+        let Some(name) = name.to_str().filter(|name| is_segment(name) && *name != UNFINISHED) else { continue };
+        let key = if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") };
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            list_below(&entry.path(), &key, keys)?;
+        } else if kind.is_file() {
+            keys.push(key);
+        }
+    }
+    Ok(())
+}
+
+fn create_folder(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn world() -> (tempfile::TempDir, FolderArtifacts) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = FolderArtifacts::new(folder.path().join("artifacts")).unwrap();
+        (folder, store)
+    }
+
+    #[tokio::test]
+    async fn files_come_back_as_they_went_in() {
+        let (folder, store) = world();
+        let file = folder.path().join("report");
+        for content in ["first", "second"] {
+            std::fs::write(&file, content).unwrap();
+            let put = store.put_file("run/build/out/report.md", &file).await.unwrap();
+            assert_eq!(put, (Digest::of(content.as_bytes()), content.len() as u64));
+            assert_eq!(store.get("run/build/out/report.md").await.unwrap(), content.as_bytes());
+        }
+        assert_eq!(std::fs::read_dir(store.root.join(UNFINISHED)).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn keys_are_listed_below_a_prefix() {
+        let (folder, store) = world();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "x").unwrap();
+        for key in ["r1/b/z", "r1/a", "r10/c"] {
+            store.put_file(key, &file).await.unwrap();
+        }
+        assert_eq!(store.list("r1").await.unwrap(), ["r1/a", "r1/b/z"]);
+        assert_eq!(store.list("r1/b/").await.unwrap(), ["r1/b/z"]);
+        assert_eq!(store.list("").await.unwrap(), ["r1/a", "r1/b/z", "r10/c"]);
+        assert!(store.list("none").await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn no_key_leads_out_of_the_folder() {
+        let (folder, store) = world();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "x").unwrap();
+        let long = "a".repeat(256);
+        for key in ["", "/etc/passwd", "../x", "a/../../x", "a//b", "a/", "./a", "a\\b", "a\0", "é", ".unfinished/x"]
+            .into_iter()
+            .chain([long.as_str()])
+        {
+            assert!(matches!(store.put_file(key, &file).await, Err(ArtifactError::BadName(_))), "{key:?}");
+            assert!(matches!(store.get(key).await, Err(ArtifactError::BadName(_))), "{key:?}");
+        }
+        assert!(matches!(store.list("..").await, Err(ArtifactError::BadName(_))));
+    }
+
+    #[tokio::test]
+    async fn links_and_devices_are_not_copied() {
+        let (folder, store) = world();
+        let link = folder.path().join("link");
+        symlink("/etc/hostname", &link).unwrap();
+        assert!(store.put_file("run/link", &link).await.is_err());
+        assert!(store.put_file("run/null", Path::new("/dev/null")).await.is_err());
+        assert!(store.list("run").await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_not_there_is_not_found() {
+        let (folder, store) = world();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "x").unwrap();
+        store.put_file("run/a", &file).await.unwrap();
+        for key in ["run/b", "run", "run/a/b"] {
+            assert!(matches!(store.get(key).await, Err(ArtifactError::NotFound(_))), "{key}");
+        }
+    }
+}
