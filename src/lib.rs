@@ -15,3 +15,4 @@
 pub mod model;
 pub mod ports;
 pub mod runbook;
+pub mod system;
