@@ -22,3 +22,4 @@ pub mod queue;
 pub mod runbook;
 pub mod store;
 pub mod system;
+pub mod worker;

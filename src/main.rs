@@ -1,1 +1,8 @@
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    if let Some(code) = opsroom::system::supervisor_hook() {
+        return code;
+    }
+    ExitCode::SUCCESS
+}

@@ -44,6 +44,10 @@ pub(super) struct Assert;
 
 #[async_trait]
 impl Executor for Assert {
+    fn needs_workspace(&self) -> bool {
+        false
+    }
+
     /// The failure may be retried: a retry policy on an assert was written by somebody who knows why.
     async fn execute(&self, context: AttemptContext) -> Result<Success, Failure> {
         let With { that, message } = read_with(&context.with)?;

@@ -77,6 +77,10 @@ pub(super) struct Log;
 
 #[async_trait]
 impl Executor for Log {
+    fn needs_workspace(&self) -> bool {
+        false
+    }
+
     async fn execute(&self, context: AttemptContext) -> Result<Success, Failure> {
         let With { message, level, fields } = read_with(&context.with)?;
         let message = match message {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{assert, attempt::invalid, log, wait};
 use crate::{
     model::Failure,
-    ports::{Artifacts, Executor, Processes},
+    ports::{Artifacts, Executor, Executors, Processes},
     runbook::{Action, Catalog},
 };
 
@@ -102,6 +102,16 @@ impl Registry {
             .map(|error| format!("with{}: {error}", error.instance_path().to_string().replace('/', ".")))
             .collect();
         if problems.is_empty() { Ok(()) } else { Err(invalid(&format!("{name}: {}", problems.join("; ")))) }
+    }
+}
+
+impl Executors for Registry {
+    fn get(&self, uses: &str) -> Option<Arc<dyn Executor>> {
+        Registry::get(self, uses)
+    }
+
+    fn check(&self, uses: &str, with: &Value) -> Result<(), Failure> {
+        Registry::check(self, uses, with)
     }
 }
 

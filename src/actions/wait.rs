@@ -56,6 +56,10 @@ pub(super) struct Wait;
 
 #[async_trait]
 impl Executor for Wait {
+    fn needs_workspace(&self) -> bool {
+        false
+    }
+
     async fn execute(&self, context: AttemptContext) -> Result<Success, Failure> {
         let rest = end(&context)?.since(context.now);
         tokio::select! {

@@ -24,7 +24,7 @@ pub struct Exit {
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SpawnError {
-    #[error("`{program}` was not found in PATH")]
+    #[error("`{program}` was not found")]
     NotFound { program: String },
     #[error("`{program}` could not be started: {why}")]
     Failed { program: String, why: String },

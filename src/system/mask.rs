@@ -28,7 +28,7 @@ use aho_corasick::{
 use serde_json::{Map, Value};
 
 use super::needles::needles;
-use crate::ports::{Mask, MaskStream, SecretValue};
+use crate::ports::{Mask, MaskStream, Masks, SecretValue};
 
 /// What stands where a secret stood.
 const MASKED: &[u8] = b"***";
@@ -46,6 +46,16 @@ struct Search {
     start: StateID,
     /// How many bytes of a needle have been seen in each state but the start.
     depth: HashMap<StateID, usize>,
+}
+
+/// Makes a [`SecretMask`] for the secrets of an attempt.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SecretMasks;
+
+impl Masks for SecretMasks {
+    fn mask(&self, values: &[SecretValue]) -> Arc<dyn Mask> {
+        Arc::new(SecretMask::new(values))
+    }
 }
 
 impl SecretMask {

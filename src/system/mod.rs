@@ -1,4 +1,4 @@
-//! Floor 4: what the operating system gives: clock, ids, secrets, files, locks.
+//! Floor 4: what the operating system gives: clock, ids, secrets, files, locks, processes.
 //!
 //! The only module that reads the clock and draws ids.
 
@@ -8,14 +8,20 @@ mod ids;
 mod liveness;
 mod mask;
 mod needles;
+mod processes;
 mod secrets;
 mod spool;
+#[cfg(target_os = "linux")]
+mod supervisor;
 pub mod tls;
+mod workspaces;
 
 pub use artifacts::FolderArtifacts;
 pub use clock::SystemClock;
 pub use ids::RandomIds;
 pub use liveness::{FlockLiveness, WorkerLock};
-pub use mask::SecretMask;
+pub use mask::{SecretMask, SecretMasks};
+pub use processes::{Grouped, Supervised, SupervisorConfig, kill_leftovers, supervisor_hook, wait_until_gone};
 pub use secrets::EnvSecrets;
 pub use spool::FolderSpool;
+pub use workspaces::FolderWorkspaces;

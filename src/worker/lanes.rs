@@ -1,0 +1,136 @@
+//! The lanes of one process: apalis workers under one monitor.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use apalis::prelude::{BoxDynError, Data, Monitor, WorkerBuilder, WorkerBuilderExt};
+use tokio::sync::mpsc;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{ClaimBackend, ClaimedRun, Source};
+use crate::{
+    control::{OwnError, Owned, Owner},
+    model::{Lane, RunId, WorkerId},
+    ports::RunRow,
+};
+
+/// Which lanes a process serves.
+#[derive(Debug, Clone)]
+pub struct LaneConfig {
+    pub lanes: Vec<Lane>,
+    /// Runs under way at once, per lane.
+    pub slots: usize,
+}
+
+/// How the ownership of a run ended; for whoever waits for it in this process.
+pub type Ended = (RunId, Result<Owned, OwnError>);
+
+/// What a handler needs.
+#[derive(Clone, Debug)]
+struct Handler {
+    owner: Owner,
+    tasks: TaskTracker,
+    ended: Option<mpsc::UnboundedSender<Arc<Ended>>>,
+}
+
+/// Runs lanes until `stop` fires and every run under way has ended or parked.
+#[derive(Debug)]
+pub struct Lanes {
+    owner: Owner,
+    worker: WorkerId,
+    tasks: TaskTracker,
+    ended: Option<mpsc::UnboundedSender<Arc<Ended>>>,
+}
+
+impl Lanes {
+    /// Owners run on `tasks`, so that the end of an apalis worker does not end a run.
+    pub fn new(owner: Owner, worker: WorkerId, tasks: TaskTracker) -> Lanes {
+        Lanes { owner, worker, tasks, ended: None }
+    }
+
+    /// Tells how each run's ownership ended.
+    #[must_use]
+    pub fn report_to(mut self, ended: mpsc::UnboundedSender<Arc<Ended>>) -> Lanes {
+        self.ended = Some(ended);
+        self
+    }
+
+    /// Claims from lanes until `stop` fires; then takes no more and returns when the runs under way are done.
+    pub async fn serve(self, config: &LaneConfig, stop: CancellationToken) -> std::io::Result<()> {
+        let mut monitor = Monitor::new();
+        for lane in config.lanes.clone() {
+            let (world, worker, slots) = (self.owner.world().clone(), self.worker, config.slots);
+            let source = move |_restarts: usize| Source::Lane { lane, bell: world.queue.listen(lane) };
+            monitor = self.register(monitor, format!("{lane}-{worker}"), slots, source);
+        }
+        monitor
+            .run_with_signal(async move {
+                stop.cancelled().await;
+                Ok(())
+            })
+            .await
+            .map_err(std::io::Error::other)
+    }
+
+    /// Executes runs that were born claimed by this process, and returns when they are done.
+    pub async fn execute(self, rows: Vec<RunRow>, slots: usize) -> std::io::Result<()> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        rows.into_iter().for_each(|row| drop(sender.send(row)));
+        drop(sender);
+        let receiver = Mutex::new(Some(receiver));
+        // Given once: a restarted worker finds nothing more to do.
+        let source = move |_| {
+            Source::Given(
+                receiver
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .take()
+                    .unwrap_or_else(|| mpsc::unbounded_channel().1),
+            )
+        };
+        let monitor = self.register(Monitor::new(), format!("own-{}", self.worker), slots, source);
+        monitor.run().await.map_err(std::io::Error::other)
+    }
+
+    fn register(
+        &self,
+        monitor: Monitor,
+        name: String,
+        slots: usize,
+        source: impl Fn(usize) -> Source + Send + Sync + 'static,
+    ) -> Monitor {
+        let handler = Handler { owner: self.owner.clone(), tasks: self.tasks.clone(), ended: self.ended.clone() };
+        let worker = self.worker;
+        monitor.register(move |restarts| {
+            let backend = ClaimBackend::new(handler.owner.world().clone(), worker, source(restarts), slots);
+            WorkerBuilder::new(format!("{name}-{restarts}"))
+                .backend(backend)
+                .enable_tracing()
+                .concurrency(slots)
+                .data(handler.clone())
+                .catch_panic()
+                .build(own)
+        })
+    }
+}
+
+/// The handler of every lane: owns the run to its end. It always succeeds for apalis; what became of the
+/// run is in the store.
+async fn own(claimed: ClaimedRun, handler: Data<Handler>) -> Result<(), BoxDynError> {
+    let Handler { owner, tasks, ended } = (*handler).clone();
+    let task = tasks.spawn(async move {
+        let ClaimedRun { row, slot } = claimed;
+        let run = row.id;
+        let owned = owner.own(row).await;
+        if let Err(error) = &owned {
+            tracing::error!(%run, %error, "the run could not be carried on");
+        }
+        drop(slot);
+        if let Some(ended) = ended {
+            let _ = ended.send(Arc::new((run, owned)));
+        }
+    });
+    if let Err(error) = task.await {
+        tracing::error!(%error, "the owner of a run ended unexpectedly");
+    }
+    Ok(())
+}

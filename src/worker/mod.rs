@@ -1,0 +1,11 @@
+//! Floor 5: lanes as apalis workers.
+//!
+//! Every lane is an apalis worker whose backend, [`ClaimBackend`], yields runs that this process has
+//! claimed. apalis gives concurrency, tracing and the shape of a worker; what it would do about retries,
+//! timeouts and delays is not used, because it knows nothing of epochs.
+
+mod backend;
+mod lanes;
+
+pub use backend::{ClaimBackend, ClaimedRun, Source};
+pub use lanes::{Ended, LaneConfig, Lanes};
