@@ -7,7 +7,7 @@ set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
 # program=Debian package
-needed=(bash=bash cc=build-essential git=git openssl=openssl ps=procps python3=python3 setsid=util-linux)
+needed=(bash=bash cc=build-essential git=git openssl=openssl python3=python3 setsid=util-linux)
 
 missing=() packages=()
 for entry in "${needed[@]}"; do
