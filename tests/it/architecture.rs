@@ -111,7 +111,7 @@ impl Paths {
                     paths.seen.extend([at + 1, at + 2]);
                 }
                 Token::Word(_)
-                    if !paths.seen.contains(&at) && !(at > 0 && is(at - 1, "::") && !leads(tokens, at - 1)) =>
+                    if !paths.seen.contains(&at) && (at == 0 || !is(at - 1, "::") || leads(tokens, at - 1)) =>
                 {
                     paths.follow(tokens, at, level);
                 }
@@ -142,7 +142,7 @@ impl Paths {
             if !is(at + 1, "::") {
                 let names_root = level == 0 && !scope;
                 return if names_root {
-                    self.refused.push((line, "the root itself is imported"))
+                    self.refused.push((line, "the root itself is imported"));
                 };
             }
             at += 2;
@@ -150,7 +150,7 @@ impl Paths {
         match tokens.get(at) {
             Some((_, Token::Sign('{'))) if up => self.group(tokens, at + 1, level),
             Some((_, Token::Sign('*'))) if up && level == 0 => {
-                self.refused.push((line, "everything of the root is imported"))
+                self.refused.push((line, "everything of the root is imported"));
             }
             Some((_, Token::Word(word))) if up && level == 0 => self.targets.push((line, word.clone())),
             _ => {}
@@ -173,7 +173,7 @@ impl Paths {
                 Token::Sign('}') => open -= 1,
                 Token::Sign(',') if open == 1 => first = true,
                 Token::Sign('*') if first && level == 0 => {
-                    self.refused.push((*line, "everything of the root is imported"))
+                    self.refused.push((*line, "everything of the root is imported"));
                 }
                 Token::Word(word) if first => {
                     first = false;
@@ -237,31 +237,27 @@ fn modules_import_from_lower_floors_only() {
     assert_eq!(violations(&src).unwrap(), Vec::<String>::new());
 }
 
-/// A source tree in a temporary folder.
-struct Tree(tempfile::TempDir);
-
-impl Tree {
-    fn new(files: &[(&str, &str)]) -> Tree {
-        let tree = Tree(tempfile::tempdir().unwrap());
-        for (name, text) in files {
-            let path = tree.0.path().join(name);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-        tree
+/// The violations of a source tree with these files.
+fn planted(files: &[(&str, &str)]) -> io::Result<Vec<String>> {
+    let tree = tempfile::tempdir()?;
+    for (name, text) in files {
+        let path = tree.path().join(name);
+        fs::create_dir_all(path.parent().unwrap_or(tree.path()))?;
+        fs::write(path, text)?;
     }
+    violations(tree.path())
 }
 
 /// The violations of one file, as `line: why`.
 fn check(name: &str, text: &str) -> Vec<String> {
-    let tree = Tree::new(&[(name, text)]);
     let prefix = format!("{name}:");
-    violations(tree.0.path()).unwrap().into_iter().map(|line| line.trim_start_matches(&prefix).to_owned()).collect()
+    let found = planted(&[(name, text)]).unwrap_or_else(|error| vec![error.to_string()]);
+    found.into_iter().map(|line| line.trim_start_matches(&prefix).to_owned()).collect()
 }
 
 #[test]
 fn every_planted_breach_is_found() {
-    let planted = [
+    let breaches = [
         // Upwards, sideways, and past a service.
         ("engine/run.rs", "use crate::store::Rows;", "1: engine may not import store"),
         ("store/mod.rs", "use crate::queue::Bell;", "1: store may not import queue"),
@@ -303,16 +299,17 @@ fn every_planted_breach_is_found() {
         ("engine/mod.rs", "include!(\"../store/a.rs\");", "1: `include!` brings in code from outside the floors"),
         ("engine/mod.rs", "extern crate self as me;", "1: `extern crate self` gives the root another name"),
     ];
-    for (name, text, expected) in planted {
+    for (name, text, expected) in breaches {
         assert_eq!(check(name, text), [expected], "{name}: {text}");
     }
 }
 
 #[test]
 fn a_module_that_is_not_listed_fails() {
-    let tree = Tree::new(&[("util/mod.rs", ""), ("helpers.rs", ""), ("lib.rs", "use crate::cli;"), ("main.rs", "")]);
+    let found =
+        planted(&[("util/mod.rs", ""), ("helpers.rs", ""), ("lib.rs", "use crate::cli;"), ("main.rs", "")]).unwrap();
     let expected = ["helpers.rs: module `helpers` is on no floor", "util/mod.rs: module `util` is on no floor"];
-    assert_eq!(violations(tree.0.path()).unwrap(), expected);
+    assert_eq!(found, expected);
 }
 
 #[test]
