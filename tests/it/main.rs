@@ -1,1 +1,6 @@
+
+
+mod architecture;
 mod processes;
+mod specification;
+mod substitutions;
