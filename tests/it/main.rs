@@ -1,1 +1,2 @@
+#[cfg(target_os = "linux")]
 mod processes;
