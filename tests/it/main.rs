@@ -1,4 +1,4 @@
-
+//! The one integration binary: real processes, real files, the real command line.
 
 mod architecture;
 mod processes;
