@@ -255,6 +255,25 @@ impl Plan {
     /// The version of the plan structure that this build writes.
     pub const FORMAT: u32 = 1;
 
+    /// A plan without steps, and with the defaults of the language.
+    pub fn new(name: String, source: Digest) -> Plan {
+        Plan {
+            format: Plan::FORMAT,
+            name,
+            description: String::new(),
+            lane: Lane::A,
+            priority: 0,
+            labels: Map::new(),
+            params: Vec::new(),
+            secrets: Vec::new(),
+            timeout: None,
+            handler_timeout: Millis::seconds(300),
+            steps: Vec::new(),
+            source,
+            links: Links::default(),
+        }
+    }
+
     /// Reads a stored plan.
     pub fn from_json(json: &[u8]) -> Result<Plan, serde_json::Error> {
         let plan: Plan = serde_json::from_slice(json)?;
@@ -280,7 +299,7 @@ impl Plan {
                 links.dependents[need.get()].push(ix);
             }
             let range = &mut links.phases[step.phase as usize];
-            if range.is_empty() {
+            if range.start == range.end {
                 *range = ix.0..ix.0;
             }
             range.end = ix.0 + 1;
