@@ -1,1 +1,4 @@
+//! The integration tests, one binary; the folders mirror `src/`.
 
+#[cfg(test)]
+mod store;
