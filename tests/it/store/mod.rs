@@ -10,6 +10,7 @@ mod lists;
 mod races;
 mod runs;
 mod signals;
+mod speed;
 mod sqlite_only;
 mod workers;
 mod world;
