@@ -5,11 +5,13 @@
 //! Every problem of a file is reported, each with its position. Nothing here executes anything.
 
 mod catalog;
-mod diagnostic;
+pub mod diagnostic;
 mod expr;
 mod plan;
+mod source;
 
 pub use catalog::{Action, Catalog};
+pub use diagnostic::{Code, Diagnostic, Severity};
 pub use expr::{Expr, ExprError, Mention, References, Scope, StatusFunction};
 pub use plan::{
     Condition, Jitter, ParamSpec, Phase, Plan, PlannedStep, RetryOn, RetryPolicy, Template, TextPart, to_text,

@@ -6,5 +6,7 @@
 
 mod check;
 mod memory;
+mod sqlite;
 
 pub use memory::MemoryStore;
+pub use sqlite::SqliteStore;

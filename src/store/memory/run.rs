@@ -158,14 +158,16 @@ impl Run {
         row.recoveries_applied = commit.recoveries_applied;
         row.sequence_head = commit.sequence_head;
         row.stamp_head = commit.stamp_head;
-        row.error.clone_from(&commit.error);
         row.started_at = row.started_at.or(commit.started_at);
         match commit.status {
             RunStatus::Queued => {
                 row.epoch = row.epoch.next();
                 self.disown();
             }
-            status if status.is_ended() => row.ended_at = Some(commit.at),
+            status if status.is_ended() => {
+                row.ended_at = Some(commit.at);
+                row.error.clone_from(&commit.error);
+            }
             _ => row.heartbeat_at = Some(commit.at),
         }
     }

@@ -1,0 +1,113 @@
+//! New runs and signals, in the form their statements take.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::arguments::{self, Hex};
+use crate::model::RunStatus;
+use crate::{
+    model::{Digest, WaitingOn},
+    ports::{NewRun, SignalKind, StoreError},
+    store::check,
+};
+
+/// The argument of `create_runs.sql`.
+pub(super) fn runs_json(runs: &[NewRun]) -> Result<String, StoreError> {
+    runs.iter().try_for_each(check::new_run)?;
+    Ok(arguments::json(&runs.iter().map(RunInsert::from).collect::<Vec<_>>()))
+}
+
+/// One row of `create_runs.sql`; the order is that of the statement.
+#[derive(Serialize)]
+struct RunInsert<'a>(
+    Hex,
+    Hex,
+    &'a str,
+    i32,
+    &'a str,
+    Option<&'a str>,
+    bool,
+    i64,
+    Option<Hex>,
+    Option<i64>,
+    i64,
+    &'a str,
+    Digest,
+    u32,
+    &'a str,
+    &'a str,
+    &'a Map<String, Value>,
+    &'a Map<String, Value>,
+);
+
+impl<'a> From<&'a NewRun> for RunInsert<'a> {
+    fn from(run: &'a NewRun) -> RunInsert<'a> {
+        let owned = run.claimed_by.is_some();
+        let (status, waiting_on) =
+            if owned { (RunStatus::Claimed, None) } else { (RunStatus::Queued, Some(WaitingOn::Capacity)) };
+        RunInsert(
+            Hex(run.id.0),
+            Hex(run.tenant.0),
+            run.lane.as_str(),
+            run.priority,
+            status.as_str(),
+            waiting_on.map(WaitingOn::as_str),
+            !owned,
+            i64::from(owned),
+            run.claimed_by.map(|worker| Hex(worker.0)),
+            run.claimed_by.map(|_| run.created_at.0),
+            run.created_at.0,
+            &run.runbook,
+            run.plan,
+            run.steps_total,
+            &run.trigger.kind,
+            &run.trigger.actor,
+            &run.labels,
+            &run.params,
+        )
+    }
+}
+
+/// What `run_signals.data` holds for a cancel.
+#[derive(Serialize, Deserialize)]
+struct Cancel {
+    by: String,
+    reason: String,
+    force: bool,
+}
+
+/// What `run_signals.data` holds for a resolve.
+#[derive(Serialize, Deserialize)]
+struct Resolve {
+    step: String,
+    verdict: String,
+    by: String,
+    note: String,
+}
+
+const CANCEL: &str = "cancel";
+const RESOLVE: &str = "resolve";
+
+/// The word and the data of a signal.
+pub(super) fn signal_parts(kind: &SignalKind) -> (&'static str, String) {
+    match kind.clone() {
+        SignalKind::Cancel { by, reason, force } => (CANCEL, arguments::json(&Cancel { by, reason, force })),
+        SignalKind::Resolve { step, verdict, by, note } => {
+            (RESOLVE, arguments::json(&Resolve { step, verdict, by, note }))
+        }
+    }
+}
+
+/// The signal of a word and data; the error says what is wrong with them.
+pub(super) fn signal_kind(word: &str, data: &str) -> Result<SignalKind, (&'static str, String)> {
+    let wrong = |why: serde_json::Error| ("data", why.to_string());
+    match word {
+        CANCEL => serde_json::from_str(data)
+            .map(|Cancel { by, reason, force }| SignalKind::Cancel { by, reason, force })
+            .map_err(wrong),
+        RESOLVE => serde_json::from_str(data)
+            .map(|Resolve { step, verdict, by, note }| SignalKind::Resolve { step, verdict, by, note })
+            .map_err(wrong),
+        other => Err(("kind", format!("`{other}` is not a signal"))),
+    }
+}
