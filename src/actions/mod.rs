@@ -7,6 +7,7 @@ mod assert;
 mod attempt;
 mod log;
 mod registry;
+mod run;
 #[cfg(test)]
 mod testing;
 mod wait;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use jsonschema::Validator;
 use serde_json::Value;
 
-use super::{assert, attempt::invalid, log, wait};
+use super::{assert, attempt::invalid, log, run, wait};
 use crate::{
     model::Failure,
     ports::{Artifacts, Executor, Executors, Processes},
@@ -19,6 +19,7 @@ type Make = fn(&Deps) -> Arc<dyn Executor>;
 const ACTIONS: &[(Action, Make)] = &[
     (assert::ACTION, |_| Arc::new(assert::Assert)),
     (log::ACTION, |_| Arc::new(log::Log)),
+    (run::ACTION, |deps| Arc::new(run::Run::new(deps))),
     (wait::ACTION, |_| Arc::new(wait::Wait)),
 ];
 

@@ -328,16 +328,13 @@ impl Draft<'_> {
     }
 
     /// Decides whether a pending step whose needs have settled runs, is skipped, blocked or cancelled.
+    /// (In a body that is being ended only steps that ask for it are still pending.)
     fn judge(&mut self, step: StepIx) {
         let planned = self.plan.step(step);
         let scope = RunScope::new(self.plan, self.run, step);
         let body = planned.phase == Phase::Body;
         let met = !body || planned.needs.iter().all(|need| self.run.is_met(self.plan, *need));
         let asks = planned.condition.as_ref().is_some_and(|c| c.has_status_function);
-        if body && self.run.ending().is_some() && !asks {
-            let attempt = self.run.step(step).attempt;
-            return self.push(Event::StepCancelled { step, attempt });
-        }
         if !met && !asks {
             return self.push(Event::StepBlocked { step });
         }

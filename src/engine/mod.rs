@@ -31,6 +31,8 @@ mod retry;
 mod run;
 mod scope;
 #[cfg(test)]
+pub mod testing;
+#[cfg(test)]
 mod tests;
 
 pub use decide::decide;

@@ -3,8 +3,12 @@
 mod rules;
 mod world;
 
-use super::{Event, Fact, Run, Verdict};
-use world::{World, generated_plan};
+use world::World;
+
+use super::{
+    Event, Fact, Run, Verdict,
+    testing::{Rng, generated_plan},
+};
 
 /// How many generated runs one property test looks at.
 const RUNS: u64 = 10_000;
@@ -39,7 +43,7 @@ fn facts_survive_being_stored() {
 
 #[test]
 fn a_stored_fact_that_makes_no_sense_is_an_error_not_a_panic() {
-    let plan = generated_plan(&mut world::Rng(1));
+    let plan = generated_plan(&mut Rng(1));
     let kind = |action: &str| crate::model::EventKind {
         category: crate::model::Category::Lifecycle,
         action: action.to_owned(),

@@ -52,7 +52,7 @@ pub trait Process: Send {
     fn take_stderr(&mut self) -> Option<Box<dyn AsyncRead + Send + Unpin>>;
 
     /// Waits for the leader to end; then whatever it left behind in its tree is killed, without grace.
-    /// Answers when nothing of the tree is left.
+    /// Answers when nothing of the tree is left. May be dropped before it answers, and called again.
     async fn wait(&mut self) -> Result<Exit, SpawnError>;
 
     /// TERM to the group; after `grace` KILL to everything in the tree. Returns at once; `wait` tells the end.

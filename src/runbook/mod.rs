@@ -5,14 +5,20 @@
 //! Every problem of a file is reported, each with its position. Nothing here executes anything.
 
 mod catalog;
+mod compile;
 pub mod diagnostic;
 mod expr;
+pub mod params;
 mod plan;
+pub mod schema;
 mod source;
+mod template;
 
 pub use catalog::{Action, Catalog};
+pub use compile::{Compiled, compile};
 pub use diagnostic::{Code, Diagnostic, Severity};
 pub use expr::{Expr, ExprError, Mention, References, Scope, StatusFunction};
 pub use plan::{
     Condition, Jitter, ParamSpec, Phase, Plan, PlannedStep, RetryOn, RetryPolicy, Template, TextPart, to_text,
 };
+pub use source::Span;

@@ -282,7 +282,12 @@ impl Plan {
 
     /// A plan of these steps, with the defaults of the language; for programs that build plans without a file.
     pub fn new(name: impl Into<String>, steps: Vec<PlannedStep>) -> Plan {
-        let plan = Plan {
+        Plan { steps, ..Plan::empty(name, Digest([0; 32])) }.link()
+    }
+
+    /// A plan without steps, and with the defaults of the language.
+    pub fn empty(name: impl Into<String>, source: Digest) -> Plan {
+        Plan {
             format: Plan::FORMAT,
             name: name.into(),
             description: String::new(),
@@ -293,11 +298,10 @@ impl Plan {
             secrets: Vec::new(),
             timeout: None,
             handler_timeout: Millis::seconds(300),
-            steps,
-            source: Digest([0; 32]),
+            steps: Vec::new(),
+            source,
             links: Links::default(),
-        };
-        plan.link()
+        }
     }
 
     /// Reads a stored plan.

@@ -106,6 +106,18 @@ impl Source {
         }
     }
 
+    /// Makes a number or boolean that is written plainly the string as it is written; whether it was one.
+    pub(super) fn take_text(&mut self, pointer: &str) -> bool {
+        let Some(text) = self.plain_text(pointer).map(str::to_owned) else { return false };
+        match self.json.pointer_mut(pointer) {
+            Some(value @ (Value::Number(_) | Value::Bool(_))) => {
+                *value = Value::String(text);
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Line and column from 1; columns count characters.
     pub fn position(&self, offset: usize) -> (u32, u32) {
         let line = self.lines.partition_point(|start| *start <= offset).max(1);

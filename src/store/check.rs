@@ -26,6 +26,9 @@ pub fn commit(commit: &RunCommit) -> Result<(), String> {
     if commit.waiting_on.is_some() != (commit.status == RunStatus::Queued) {
         return Err("a run waits on something exactly while it is queued".to_owned());
     }
+    if commit.signals_applied < 0 {
+        return Err("fewer than no signals taken in".to_owned());
+    }
     sequence(commit.sequence_head)?;
     for event in &commit.events {
         sequence(event.sequence)?;

@@ -1,1 +1,9 @@
+//! The one integration binary: real processes, real files, the real command line.
+
+//! The integration tests, one binary; the folders mirror `src/`.
+
+mod architecture;
 mod processes;
+mod specification;
+mod store;
+mod substitutions;

@@ -90,6 +90,14 @@ impl Expr {
         &self.inner.references
     }
 
+    /// What the expression is ("a string"), where it can be seen to be neither true nor false.
+    pub fn never_bool(&self) -> Option<&'static str> {
+        match &self.inner.code {
+            Code::Path(_) => None,
+            Code::Tree(tree) => references::never_bool(&tree.written),
+        }
+    }
+
     /// The value as JSON. Bounded in time and memory whatever the input: see [`meter::FUEL`].
     pub fn eval(&self, scope: &dyn Scope) -> Result<Value, ExprError> {
         match &self.inner.code {

@@ -166,6 +166,36 @@ pub(super) fn chain(tree: &IdedExpr) -> Option<Vec<String>> {
     }
 }
 
+/// What a tree is, where it can be seen to be neither true nor false.
+pub(super) fn never_bool(tree: &IdedExpr) -> Option<&'static str> {
+    const ARITHMETIC: [&str; 6] = [
+        operators::ADD,
+        operators::SUBSTRACT,
+        operators::MULTIPLY,
+        operators::DIVIDE,
+        operators::MODULO,
+        operators::NEGATE,
+    ];
+    match &tree.expr {
+        Expr::Literal(LiteralValue::Boolean(_)) => None,
+        Expr::Literal(LiteralValue::String(_)) => Some("a string"),
+        Expr::Literal(LiteralValue::Null) => Some("null"),
+        Expr::Literal(LiteralValue::Bytes(_)) => Some("bytes"),
+        Expr::Literal(_) => Some("a number"),
+        Expr::List(_) => Some("a list"),
+        Expr::Map(_) => Some("a map"),
+        Expr::Call(call) if call.target.is_none() && ARITHMETIC.contains(&call.func_name.as_str()) => {
+            Some("the result of arithmetic")
+        }
+        Expr::Call(call) => match call.func_name.as_str() {
+            "size" | "int" | "double" | "uint" => Some("a number"),
+            "string" => Some("a string"),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 /// The parts of the roots that an expression looks at: only these are converted to CEL.
 pub(super) struct Inputs {
     roots: Vec<Input>,

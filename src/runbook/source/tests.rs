@@ -67,9 +67,7 @@ fn problems_have_positions() {
     for (text, expected) in cases {
         assert_eq!(problems(text), expected, "{text}");
     }
-    for text in
-        ["a: [1\n", "a: 'x\n", "a: b: c\n", "a: *x\n", "a:\n  - b\n c: 1\n", "%\n", "@", "a: \"\\q\""]
-    {
+    for text in ["a: [1\n", "a: 'x\n", "a: b: c\n", "a: *x\n", "a:\n  - b\n c: 1\n", "%\n", "@", "a: \"\\q\""] {
         let found = problems(text);
         assert!(found.len() == 1 && found[0].starts_with("YAML_SYNTAX "), "{text}: {found:?}");
     }

@@ -35,6 +35,9 @@ const MIXED: &str = concat!(
     include_str!("queries/commit_end.sql")
 );
 
+/// How often in a row a script may not hold although every row looks as its commit says.
+const PATIENCE: usize = 3;
+
 /// What became of one script.
 enum Written {
     All,
@@ -54,10 +57,19 @@ pub(super) async fn commit(writer: &Writer, batch: &[RunCommit]) -> Result<Vec<C
     let open: Vec<usize> = (0..batch.len()).filter(|&index| answers[index].is_none()).collect();
     // Parts still to be written; a stack, so that halves need no recursion.
     let mut parts = vec![open];
+    let mut patience = PATIENCE;
     while let Some(part) = parts.pop() {
         match write(writer, batch, &part).await? {
             Written::All => part.iter().for_each(|&index| answers[index] = Some(CommitAnswer::Committed)),
-            Written::Unmatched => parts.push(sort_out(writer, batch, &part, &mut answers).await?),
+            Written::Unmatched => {
+                let rest = sort_out(writer, batch, &part, &mut answers).await?;
+                // A run may change between the script and the look at its row, but not for ever.
+                patience = if rest.len() < part.len() { PATIENCE } else { patience - 1 };
+                if patience == 0 {
+                    return Err(StoreError::Busy("runs of the batch do not come to rest".to_owned()));
+                }
+                parts.push(rest);
+            }
             Written::Refused(why) => match part.as_slice() {
                 [] => return Err(StoreError::Refused(why)),
                 [culprit] => answers[*culprit] = Some(CommitAnswer::Refused(why)),
@@ -80,11 +92,17 @@ async fn write(writer: &Writer, batch: &[RunCommit], part: &[usize]) -> Result<W
     let commits = || part.iter().map(|&index| &batch[index]);
     let running: Vec<_> = commits().filter(|commit| !leaves(commit)).map(Running::from).collect();
     let leaving: Vec<_> = commits().filter(|commit| leaves(commit)).map(Leaving::from).collect();
+    let events: Vec<_> = commits().flat_map(events).collect();
+    let steps: Vec<_> = commits().flat_map(steps).collect();
     let arguments = arguments!(
         arguments::json(&running),
-        arguments::json(&commits().flat_map(events).collect::<Vec<_>>()),
+        arguments::json(&events),
         arguments::json(&leaving),
-        arguments::json(&commits().flat_map(steps).collect::<Vec<_>>()),
+        arguments::json(&steps),
+        count(&running),
+        count(&events),
+        count(&leaving),
+        count(&steps),
     );
     let sql = if leaving.is_empty() { RUNNING } else { MIXED };
     match writer.script(sql, arguments).await {
@@ -95,6 +113,10 @@ async fn write(writer: &Writer, batch: &[RunCommit], part: &[usize]) -> Result<W
             other => Err(other),
         },
     }
+}
+
+fn count<T>(rows: &[T]) -> i64 {
+    arguments::limit(rows.len())
 }
 
 /// Answers the commits whose guard does not hold; returns the others, to be sent again.

@@ -2,7 +2,8 @@
 //!
 //! Every verb is one script, sent in one call: the driver runs each connection on a thread of its own, so
 //! every call costs a trip between threads (about 40 us, a quarter of a durable write). The statements of a
-//! script share its arguments by number (`?1`).
+//! script share its arguments by number: `$1`, since with `?1` the driver would bind a statement that skips a
+//! number, and those after it, to the wrong arguments.
 
 use std::{
     fmt,

@@ -178,8 +178,10 @@ pub fn own_signals() -> io::Result<OwnedFd> {
             return Err(io::Error::last_os_error());
         }
         for signal in 1..=libc::SIGRTMAX() {
-            // KILL, STOP and those of the C library refuse; they have no handler either.
-            libc::signal(signal, libc::SIG_DFL);
+            // All zeros is SIG_DFL. Past the C library, which refuses its own two signals, though whoever started
+            // us may have ignored them; KILL and STOP refuse and are what they are.
+            let default = [0_u64; 4];
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), ptr::null_mut::<u64>(), 8_usize);
         }
         libc::sigemptyset(&raw mut set);
         libc::sigaddset(&raw mut set, libc::SIGCHLD);

@@ -15,22 +15,24 @@ FROM (
         value ->> 10 AS all_signals, value ->> 11 AS next_epoch, value ->> 12 AS waiting_on,
         value ->> 13 AS claimable, value ->> 14 AS wake_at, value ->> 15 AS keeps, value ->> 16 AS ended_at,
         value ->> 17 AS error, value ->> 18 AS beat_at
-    FROM jsonb_each(?3)
+    FROM jsonb_each($3)
 ) AS b
 WHERE runs.id = b.id AND runs.epoch = b.epoch AND runs.claimed_by = b.worker AND runs.version = b.version
     AND runs.ended_at IS NULL AND (NOT b.all_signals OR runs.signal_seq = b.signals_applied);
 
-SELECT abs(-9223372036854775808 + 0 * changes()) WHERE changes() <> json_array_length(?3);
+SELECT abs(-9223372036854775808 + 0 * changes()) WHERE changes() <> $7;
 
 INSERT INTO run_steps (
     run_key, step_index, step_id, uses, status, attempts, started_at, ended_at, outputs, error
 )
 SELECT runs.key, s.value ->> 1, s.value ->> 2, s.value ->> 3, s.value ->> 4, s.value ->> 5, s.value ->> 6,
     s.value ->> 7, s.value -> 8, s.value ->> 9
-FROM jsonb_each(?4) AS s CROSS JOIN runs ON runs.id = unhex(s.value ->> 0)
+FROM jsonb_each($4) AS s CROSS JOIN runs ON runs.id = unhex(s.value ->> 0)
 -- "WHERE true" tells the parser that the ON below is not a join's.
 WHERE true
 ON CONFLICT (run_key, step_index) DO UPDATE
 SET step_id = excluded.step_id, uses = excluded.uses, status = excluded.status, attempts = excluded.attempts,
     started_at = excluded.started_at, ended_at = excluded.ended_at, outputs = excluded.outputs,
     error = excluded.error;
+
+SELECT abs(-9223372036854775808 + 0 * changes()) WHERE changes() <> $8;

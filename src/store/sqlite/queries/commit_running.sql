@@ -9,10 +9,10 @@ FROM (
         value ->> 4 AS status, value ->> 5 AS at, value ->> 6 AS started_at, value ->> 7 AS signals_applied,
         value ->> 8 AS recoveries_applied, value ->> 9 AS sequence_head, value ->> 10 AS stamp_head,
         value ->> 11 AS all_signals
-    FROM jsonb_each(?1)
+    FROM jsonb_each($1)
 ) AS b
 WHERE runs.id = b.id AND runs.epoch = b.epoch AND runs.claimed_by = b.worker AND runs.version = b.version
     AND runs.ended_at IS NULL AND (NOT b.all_signals OR runs.signal_seq = b.signals_applied);
 
 -- All or nothing: SQLite has no RAISE outside triggers, but abs() of the smallest integer is an error.
-SELECT abs(-9223372036854775808 + 0 * changes()) WHERE changes() <> json_array_length(?1);
+SELECT abs(-9223372036854775808 + 0 * changes()) WHERE changes() <> $5;

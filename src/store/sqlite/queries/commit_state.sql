@@ -1,4 +1,4 @@
--- What the guards of commits look at, for runs (?1: JSON array of hex ids) whose commit did not hold.
+-- What the guards of commits look at, for runs ($1: JSON array of hex ids) whose commit did not hold.
 SELECT id, epoch, version, status, claimed_by, signal_seq, sequence_head
 FROM runs
-WHERE id IN (SELECT unhex(value) FROM json_each(?1));
+WHERE id IN (SELECT unhex(value) FROM json_each($1));

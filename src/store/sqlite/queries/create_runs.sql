@@ -1,4 +1,4 @@
--- ?1 JSON array of runs.
+-- $1 JSON array of runs.
 BEGIN IMMEDIATE;
 
 INSERT INTO runs (
@@ -8,13 +8,13 @@ INSERT INTO runs (
 )
 SELECT unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6,
     value ->> 7, value ->> 7, unhex(value ->> 8), value ->> 9, value ->> 9, 0, 0, 0, 0, 0, 0, value ->> 10
-FROM jsonb_each(?1);
+FROM jsonb_each($1);
 
 INSERT INTO run_inputs (
     run_key, tenant_id, run_id, runbook, plan_digest, steps_total, trigger_kind, trigger_actor, labels, params
 )
 SELECT runs.key, runs.tenant_id, runs.id, n.value ->> 11, unhex(n.value ->> 12), n.value ->> 13,
     n.value ->> 14, n.value ->> 15, n.value -> 16, n.value -> 17
-FROM jsonb_each(?1) AS n CROSS JOIN runs ON runs.id = unhex(n.value ->> 0);
+FROM jsonb_each($1) AS n CROSS JOIN runs ON runs.id = unhex(n.value ->> 0);
 
 COMMIT;

@@ -8,4 +8,4 @@ SELECT
     max(runs.heartbeat_at, coalesce(w.beat_at, runs.heartbeat_at)) AS heartbeat_at
 FROM runs JOIN run_inputs AS i ON i.run_key = runs.key
 LEFT JOIN workers AS w ON w.id = runs.claimed_by AND runs.ended_at IS NULL
-WHERE runs.id = ?1;
+WHERE runs.id = $1;

@@ -1,6 +1,6 @@
 -- Runs of one runbook, newest first (idx_run_inputs_runbook).
--- ?1 tenant; ?2 and ?3 the first and last id; ?4 at most so many; ?5 status words (JSON array) or NULL;
--- ?6 runbook or NULL.
+-- $1 tenant; $2 and $3 the first and last id; $4 at most so many; $5 status words (JSON array) or NULL;
+-- $6 runbook or NULL.
 SELECT
     runs.id, runs.tenant_id, runs.lane, runs.priority, runs.status, runs.waiting_on, runs.claimable, runs.epoch,
     runs.version, runs.claimed_by, runs.claimed_at, runs.wake_at, runs.signal_seq,
@@ -11,8 +11,8 @@ SELECT
     max(runs.heartbeat_at, coalesce(w.beat_at, runs.heartbeat_at)) AS heartbeat_at
 FROM run_inputs AS i CROSS JOIN runs ON runs.key = i.run_key
 LEFT JOIN workers AS w ON w.id = runs.claimed_by AND runs.ended_at IS NULL
-WHERE i.tenant_id = ?1 AND i.runbook = ?6 AND i.run_id BETWEEN ?2 AND ?3
-    AND (?5 IS NULL OR runs.status IN (SELECT value FROM json_each(?5)))
-    AND (?6 IS NULL OR i.runbook = ?6)
+WHERE i.tenant_id = $1 AND i.runbook = $6 AND i.run_id BETWEEN $2 AND $3
+    AND ($5 IS NULL OR runs.status IN (SELECT value FROM json_each($5)))
+    AND ($6 IS NULL OR i.runbook = $6)
 ORDER BY i.run_id DESC
-LIMIT ?4;
+LIMIT $4;

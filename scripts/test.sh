@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Installs what the tests need, where that is possible, and runs all of them.
+#
+#   ./scripts/test.sh              everything
+#   ./scripts/test.sh engine::     arguments go to `cargo test`
+set -euo pipefail
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+
+# program=Debian package
+needed=(bash=bash cc=build-essential git=git openssl=openssl python3=python3 setsid=util-linux)
+
+missing=() packages=()
+for entry in "${needed[@]}"; do
+  if ! command -v "${entry%%=*}" >/dev/null; then
+    missing+=("${entry%%=*}")
+    packages+=("${entry#*=}")
+  fi
+done
+
+if (( ${#missing[@]} > 0 )); then
+  echo "The tests need these programs, which are missing: ${missing[*]}"
+  if [[ $(id -u) -ne 0 ]] || ! command -v apt-get >/dev/null; then
+    echo "Install them and start again. On Debian and Ubuntu: sudo apt-get install ${packages[*]}" >&2
+    exit 1
+  fi
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get update -q
+  apt-get install -q -y --no-install-recommends "${packages[@]}"
+fi
+
+if ! command -v cargo >/dev/null; then
+  echo "cargo is missing: install Rust with rustup; rust-toolchain.toml names the version." >&2
+  exit 1
+fi
+
+exec cargo test --locked "$@"

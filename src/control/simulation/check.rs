@@ -1,0 +1,58 @@
+//! What must hold for a run that has ended, whatever happened to it.
+
+use super::fleet::Fleet;
+use crate::{
+    control::taking_up,
+    engine::{Event, Stage},
+    model::{RunId, RunStatus, TenantId},
+    runbook::Plan,
+};
+
+pub async fn check_run(fleet: &Fleet, id: RunId) -> RunStatus {
+    let truth = fleet.truth();
+    let row = truth.run(id).await.unwrap().expect("a run that was created is never lost");
+    let plan = Plan::from_json(&truth.plan(TenantId::DEFAULT, row.plan).await.unwrap().unwrap()).unwrap();
+    let stored = truth.events(id, 0, 1_000_000).await.unwrap();
+
+    // The log: sequences rise, `prev` never skips back, times never fall.
+    for pair in stored.windows(2) {
+        assert!(pair[0].sequence < pair[1].sequence, "{id}: sequences rise");
+        assert!(
+            pair[0].sequence <= pair[1].prev && pair[1].prev < pair[1].sequence,
+            "{id}: prev links to what came before"
+        );
+        assert!(pair[0].at <= pair[1].at, "{id}: time does not run back");
+    }
+    assert_eq!(stored.last().unwrap().sequence, row.sequence_head, "{id}: the head is the last event");
+
+    // The state is the fold of the log, and the row and the steps at rest agree with it.
+    let facts: Vec<_> = stored.iter().filter_map(|event| taking_up::fact(&plan, event).unwrap()).collect();
+    let run = crate::engine::Run::replay(&plan, id, std::sync::Arc::default(), &facts);
+    let Stage::Ended(status) = run.stage() else { panic!("{id}: not ended: {:?}", run.stage()) };
+    assert_eq!(row.status, status, "{id}: row and log agree");
+    assert_eq!(facts.iter().filter(|f| matches!(f.event, Event::RunFinished { .. })).count(), 1, "{id}: one end");
+    assert!(row.signal_seq == row.signals_applied, "{id}: no signal was overlooked");
+    let rest = truth.steps(id).await.unwrap();
+    assert_eq!(rest.len(), plan.steps.len());
+    for (row, record) in rest.iter().zip(run.steps()) {
+        assert_eq!((row.status, row.attempts), (record.state.status(), record.attempt), "{id}: {} at rest", row.id);
+    }
+
+    // Effects: every attempt that was executed had been committed, and none was executed twice.
+    for ((run, step, attempt), times) in fleet.executors.executed() {
+        if run == id {
+            assert_eq!(times, 1, "{id}: {step} attempt {attempt} was executed once");
+            let ix = plan.find(&step);
+            let started = |event: &Event| matches!(event, Event::StepStarted { step, attempt: a, .. } if Some(*step) == ix && *a == attempt);
+            assert!(facts.iter().any(|fact| started(&fact.event)), "{id}: {step} attempt {attempt} was committed");
+        }
+    }
+
+    // The feed: what was shown is what is stored.
+    for shown in fleet.feed.shown(id) {
+        let row = stored.iter().find(|event| event.sequence == shown.sequence);
+        let row = row.unwrap_or_else(|| panic!("{id}: {} was shown and never committed", shown.sequence));
+        assert_eq!((&row.kind, &row.data, row.prev), (&shown.event, &shown.data, shown.prev), "{id}: shown as stored");
+    }
+    status
+}

@@ -1,0 +1,164 @@
+//! Processes that claim runs, die, freeze and come back.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tokio::task::JoinSet;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::ports::{Faults, FaultyStore, SimClock, SimExecutors, SimFeed, SimIds, SimLiveness, SimQueue, SimRest};
+use crate::{
+    control::{Committer, Limits, Owner, Plans, Reaper, Runs, Signals, World},
+    engine::testing::Rng,
+    model::{Lane, TenantId, WorkerId},
+    ports::{ClaimRequest, Ids, Store},
+    store::MemoryStore,
+};
+
+/// Every process of one simulated world, dead ones included.
+pub struct Fleet {
+    truth: Arc<MemoryStore>,
+    pub feed: Arc<SimFeed>,
+    pub executors: Arc<SimExecutors>,
+    clock: Arc<SimClock>,
+    ids: Arc<SimIds>,
+    queue: Arc<SimQueue>,
+    dead: Arc<Mutex<BTreeSet<WorkerId>>>,
+    rng: Arc<Mutex<Rng>>,
+    faults: Arc<Mutex<Faults>>,
+    processes: Vec<Process>,
+    /// Frozen ones go on and find themselves fenced.
+    zombies: Vec<Process>,
+}
+
+struct Process {
+    worker: WorkerId,
+    tasks: JoinSet<()>,
+}
+
+impl Fleet {
+    pub fn new(seed: u64) -> Fleet {
+        let rng = Arc::new(Mutex::new(Rng(!seed)));
+        let faults = Arc::new(Mutex::new(Faults::default()));
+        let truth = Arc::new(MemoryStore::new());
+        Fleet {
+            feed: Arc::default(),
+            executors: Arc::new(SimExecutors::new(truth.clone(), rng.clone())),
+            clock: Arc::default(),
+            ids: Arc::default(),
+            queue: Arc::new(SimQueue::new(rng.clone(), faults.clone())),
+            dead: Arc::default(),
+            truth,
+            rng,
+            faults,
+            processes: Vec::new(),
+            zombies: Vec::new(),
+        }
+    }
+
+    pub fn truth(&self) -> &dyn Store {
+        &*self.truth
+    }
+
+    pub fn faults(&self) -> Faults {
+        self.faults.lock().unwrap().clone()
+    }
+
+    /// The service as a client sees it: its store does not fail.
+    pub fn service(&self) -> Runs {
+        Runs::new(self.world(self.truth.clone()), TenantId::DEFAULT)
+    }
+
+    fn world(&self, store: Arc<dyn Store>) -> World {
+        World {
+            plans: Plans::new(store.clone()),
+            store,
+            queue: self.queue.clone(),
+            feed: self.feed.clone(),
+            spool: Arc::new(SimRest),
+            clock: self.clock.clone(),
+            ids: self.ids.clone(),
+            secrets: Arc::new(SimRest),
+            masks: Arc::new(SimRest),
+            executors: self.executors.clone(),
+            workspaces: Arc::new(SimRest),
+            signals: Signals::default(),
+            limits: Limits { slots: 3, grace: Duration::from_millis(20), ..Limits::default() },
+        }
+    }
+
+    pub fn start_process(&mut self) {
+        let worker = self.ids.worker_id();
+        let store = Arc::new(FaultyStore::new(self.truth.clone(), self.rng.clone(), self.faults.clone()));
+        let world = self.world(store);
+        let tracker = TaskTracker::new();
+        let committer = Committer::start(world.store.clone(), 2, &tracker);
+        let owner = Owner::new(world.clone(), committer, worker);
+        let liveness = Arc::new(SimLiveness { dead: self.dead.clone(), own: worker });
+        let mut tasks = JoinSet::new();
+        tasks.spawn(Reaper::new(world.clone(), liveness, worker).run(CancellationToken::new()));
+        tasks.spawn(lane(world, owner, worker));
+        self.processes.push(Process { worker, tasks });
+    }
+
+    pub fn keep_alive(&mut self) {
+        if self.processes.is_empty() {
+            self.start_process();
+        }
+    }
+
+    /// SIGKILL: its tasks are gone, what its committer had queued may still be written.
+    pub fn kill_one(&mut self, rng: &mut Rng) {
+        if let Some(process) = self.take(rng) {
+            self.faults.lock().unwrap().kills += 1;
+            drop(process.tasks);
+        }
+    }
+
+    /// SIGSTOP for longer than the lease, then SIGCONT: everyone thinks it dead, and it goes on.
+    pub fn freeze_one(&mut self, rng: &mut Rng) {
+        if let Some(process) = self.take(rng) {
+            self.faults.lock().unwrap().freezes += 1;
+            self.zombies.push(process);
+        }
+    }
+
+    fn take(&mut self, rng: &mut Rng) -> Option<Process> {
+        if self.processes.is_empty() {
+            return None;
+        }
+        let process = self.processes.swap_remove(rng.below(self.processes.len()));
+        self.dead.lock().unwrap().insert(process.worker);
+        Some(process)
+    }
+
+    pub fn jump_clock(&mut self, rng: &mut Rng) {
+        self.faults.lock().unwrap().clock_jumps += 1;
+        self.clock.jump(rng.below(6_000) as i64 - 2_000);
+    }
+
+    /// Lets zombies try their late writes.
+    pub async fn settle(&mut self) {
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        self.zombies.clear();
+        self.processes.clear();
+    }
+}
+
+/// A lane: claims, and owns each run in a task of its own. Ends with the process.
+async fn lane(world: World, owner: Owner, worker: WorkerId) {
+    let mut owned = JoinSet::new();
+    let bell = world.queue.listen(Lane::A);
+    loop {
+        let request = ClaimRequest { worker, lane: Lane::A, limit: 2, now: world.clock.now() };
+        for row in world.store.claim(&request).await.unwrap_or_default() {
+            let owner = owner.clone();
+            owned.spawn(async move { owner.own(row).await });
+        }
+        while owned.try_join_next().is_some() {}
+        let _ = tokio::time::timeout(Duration::from_secs(1), bell.heard()).await;
+    }
+}

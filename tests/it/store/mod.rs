@@ -1,0 +1,95 @@
+//! One suite for all stores, each case written once and run against each of them.
+//!
+//! A world has two handles, `a` and `b`: for SQLite two stores on one file, as in two processes; in memory
+//! the same store twice. A case that takes turns between them shows that nothing depends on who wrote.
+
+mod claims;
+mod commits;
+mod dirty;
+mod lists;
+mod races;
+mod runs;
+mod signals;
+mod speed;
+mod sqlite_only;
+mod workers;
+mod world;
+
+macro_rules! conformance {
+    ($($topic:ident: $($case:ident),+;)+) => {
+        mod memory {
+            $(mod $topic { $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+                async fn $case() {
+                    crate::store::$topic::$case(&crate::store::world::World::memory().await).await;
+                }
+            )+ })+
+        }
+
+        mod sqlite {
+            $(mod $topic { $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+                async fn $case() {
+                    crate::store::$topic::$case(&crate::store::world::World::sqlite().await).await;
+                }
+            )+ })+
+        }
+    };
+}
+
+conformance! {
+    runs:
+        a_plan_is_kept_under_its_digest,
+        a_new_run_reads_back,
+        a_run_may_be_born_claimed,
+        a_known_id_is_refused_and_nothing_is_written,
+        a_run_needs_its_plan,
+        what_nobody_could_read_back_is_refused;
+    claims:
+        highest_priority_then_oldest,
+        only_its_lane_and_no_more_than_asked_for,
+        a_claim_makes_an_owner,
+        only_claimable_runs;
+    commits:
+        a_commit_moves_a_run_on,
+        a_park_ends_ownership,
+        a_hand_back_is_claimable_at_once,
+        an_end_seals_the_run,
+        another_owner_is_fenced,
+        a_repeated_commit_is_written_once,
+        an_old_commit_is_fenced,
+        a_park_waits_for_signals,
+        steps_at_rest_are_replaced,
+        a_batch_answers_in_order,
+        only_the_culprit_is_refused,
+        nonsense_is_refused,
+        a_thousand_runs_in_one_batch,
+        an_empty_batch;
+    signals:
+        signals_are_numbered,
+        a_signal_wakes_a_parked_run,
+        a_signal_leaves_an_owner_alone,
+        a_signal_comes_too_late,
+        signalled_lists_what_is_not_taken_in;
+    workers:
+        owners_are_workers_and_whoever_owns,
+        a_beat_shows_in_views,
+        a_busy_worker_is_not_forgotten,
+        requeue_takes_from_the_dead,
+        due_runs_wake;
+    lists:
+        newest_first_in_pages,
+        filters,
+        prefixes,
+        events_in_order;
+    dirty:
+        any_text_and_number_comes_back,
+        any_plan_and_worker_comes_back,
+        large_and_deep;
+    races:
+        no_run_is_claimed_twice,
+        park_against_signal,
+        commit_against_requeue,
+        lost_replies,
+        end_against_signal;
+}

@@ -1,0 +1,130 @@
+//! Workers, their deaths, and what wakes parked runs.
+
+use opsroom::{
+    model::{Lane, Micros, RunStatus, WaitingOn, WorkerId},
+    ports::{CommitAnswer, NewRun, RunCommit, RunRow, WorkerRow},
+};
+
+use super::world::{TENANT, W1, W2, World, at, claim, end, new_run, next, park, run_id};
+
+fn worker(id: WorkerId) -> WorkerRow {
+    WorkerRow {
+        id,
+        tenant: TENANT,
+        host: "host-1".to_owned(),
+        pid: u32::MAX,
+        version: "0.1.0".to_owned(),
+        started_at: at(0),
+    }
+}
+
+pub async fn owners_are_workers_and_whoever_owns(world: &World) {
+    assert!(world.a.owners().await.unwrap().is_empty());
+    world.a.register_worker(&worker(W1)).await.unwrap();
+    world.b.register_worker(&worker(W1)).await.unwrap();
+    assert_eq!(world.b.owners().await.unwrap(), [W1]);
+    let row = world.owned(1, W2).await;
+    assert_eq!(world.b.owners().await.unwrap(), [W1, W2]);
+    assert_eq!(world.commit(end(&row)).await, CommitAnswer::Committed);
+    assert_eq!(world.b.owners().await.unwrap(), [W1]);
+}
+
+pub async fn a_beat_shows_in_views(world: &World) {
+    world.a.register_worker(&worker(W1)).await.unwrap();
+    let row = world.owned(1, W1).await;
+    world.a.beat(W1, at(50)).await.unwrap();
+    assert_eq!(world.row(row.id).await.heartbeat_at, Some(at(50)));
+    // Beats may arrive out of order.
+    world.a.beat(W1, at(49)).await.unwrap();
+    assert_eq!(world.row(row.id).await.heartbeat_at, Some(at(50)));
+    // A commit is a sign of life too.
+    assert_eq!(world.commit(RunCommit { at: at(60), ..next(&row) }).await, CommitAnswer::Committed);
+    assert_eq!(world.row(row.id).await.heartbeat_at, Some(at(60)));
+    // Not of a run that has ended.
+    assert_eq!(world.commit(end(&world.row(row.id).await)).await, CommitAnswer::Committed);
+    world.a.beat(W1, at(70)).await.unwrap();
+    assert_eq!(world.row(row.id).await.heartbeat_at, Some(at(60)));
+    // Of nobody: nothing.
+    world.a.beat(W2, at(50)).await.unwrap();
+    assert_eq!(world.a.owners().await.unwrap(), [W1]);
+}
+
+pub async fn a_busy_worker_is_not_forgotten(world: &World) {
+    world.a.register_worker(&worker(W1)).await.unwrap();
+    world.a.register_worker(&worker(W2)).await.unwrap();
+    let row = world.owned(1, W1).await;
+    world.b.forget_workers(&[W1, W2]).await.unwrap();
+    world.a.beat(W1, at(80)).await.unwrap();
+    assert_eq!(world.row(row.id).await.heartbeat_at, Some(at(80)));
+    assert_eq!(world.a.owners().await.unwrap(), [W1]);
+    assert_eq!(world.commit(end(&row)).await, CommitAnswer::Committed);
+    world.b.forget_workers(&[W1]).await.unwrap();
+    assert!(world.a.owners().await.unwrap().is_empty());
+    // The run still says who ended it.
+    assert_eq!(world.row(row.id).await.claimed_by, Some(W1));
+}
+
+pub async fn requeue_takes_from_the_dead(world: &World) {
+    let claimed = world.owned(1, W1).await;
+    let second = world.owned(2, W1).await;
+    world.a.create_runs(&[NewRun { lane: Lane::C, claimed_by: Some(W1), ..new_run(3) }]).await.unwrap();
+    let alive = world.owned(4, W2).await;
+    assert_eq!(world.commit(next(&second)).await, CommitAnswer::Committed);
+    let running = world.row(second.id).await;
+
+    let mut requeued = world.b.requeue(&[W1], at(9_000), 2).await.unwrap();
+    requeued.extend(world.b.requeue(&[W1], at(9_000), 2).await.unwrap());
+    requeued.sort();
+    assert_eq!(requeued, [(run_id(1), Lane::A), (run_id(2), Lane::A), (run_id(3), Lane::C)]);
+    assert!(world.b.requeue(&[W1], at(9_000), 2).await.unwrap().is_empty());
+
+    for before in [claimed.clone(), running.clone()] {
+        let expected = RunRow {
+            status: RunStatus::Queued,
+            waiting_on: Some(WaitingOn::Capacity),
+            claimable: true,
+            epoch: before.epoch.next(),
+            version: before.version + 1,
+            claimed_by: None,
+            claimed_at: None,
+            heartbeat_at: None,
+            recoveries: 1,
+            ..before
+        };
+        assert_eq!(world.row(expected.id).await, expected);
+    }
+    assert_eq!(world.row(alive.id).await, alive);
+    // The late owner.
+    assert_eq!(world.commit(next(&running)).await, CommitAnswer::Fenced);
+    assert_eq!(world.commit(end(&claimed)).await, CommitAnswer::Fenced);
+    // The next one takes the recovery in.
+    let again = world.a.claim(&claim(W2, 2)).await.unwrap().remove(0);
+    assert_eq!((again.recoveries, again.recoveries_applied), (1, 0));
+    assert_eq!(world.commit(next(&again)).await, CommitAnswer::Committed);
+    assert_eq!(world.row(again.id).await.recoveries_applied, 1);
+}
+
+pub async fn due_runs_wake(world: &World) {
+    for number in 1..=4 {
+        let row = world.owned(number, W1).await;
+        let wake_at = (number < 4).then(|| Micros(at(100).0 - i64::try_from(number).unwrap()));
+        let parked = RunCommit { wake_at, ..park(&row, WaitingOn::Timer) };
+        assert_eq!(world.commit(parked).await, CommitAnswer::Committed);
+    }
+    assert!(world.a.wake_due(at(99), 10).await.unwrap().is_empty());
+    let before = world.row(run_id(3)).await;
+    // The one that is due longest first.
+    assert_eq!(world.a.wake_due(at(100), 1).await.unwrap(), [(run_id(3), Lane::A)]);
+    let woken = RunRow {
+        waiting_on: Some(WaitingOn::Capacity),
+        claimable: true,
+        wake_at: None,
+        epoch: before.epoch.next(),
+        version: before.version + 1,
+        ..before
+    };
+    assert_eq!(world.row(run_id(3)).await, woken);
+    assert_eq!(world.b.wake_due(at(100), 10).await.unwrap().len(), 2);
+    assert!(world.b.wake_due(at(999_999), 10).await.unwrap().is_empty());
+    assert_eq!(world.a.claim(&claim(W2, 10)).await.unwrap().len(), 3);
+}
