@@ -5,6 +5,8 @@
 
 mod assert;
 mod attempt;
+mod file_write;
+mod http_request;
 mod log;
 mod registry;
 mod run;
@@ -12,4 +14,5 @@ mod run;
 mod testing;
 mod wait;
 
+pub use http_request::{HttpConfig, Network, ParseNetwork};
 pub use registry::{Deps, Registry, catalog};

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use jsonschema::Validator;
 use serde_json::Value;
 
-use super::{assert, attempt::invalid, log, run, wait};
+use super::{HttpConfig, assert, attempt::invalid, file_write, http_request, log, run, wait};
 use crate::{
     model::Failure,
     ports::{Artifacts, Executor, Executors, Processes},
@@ -18,6 +18,8 @@ type Make = fn(&Deps) -> Arc<dyn Executor>;
 /// The line to add for a new action.
 const ACTIONS: &[(Action, Make)] = &[
     (assert::ACTION, |_| Arc::new(assert::Assert)),
+    (file_write::ACTION, |_| Arc::new(file_write::FileWrite)),
+    (http_request::ACTION, |deps| Arc::new(http_request::HttpRequest::new(deps))),
     (log::ACTION, |_| Arc::new(log::Log)),
     (run::ACTION, |deps| Arc::new(run::Run::new(deps))),
     (wait::ACTION, |_| Arc::new(wait::Wait)),
@@ -31,6 +33,7 @@ pub struct Deps {
     /// The environment of every process (`PATH`, `HOME`, `LANG`, `TZ`, `USER`, `TMPDIR`); the step's own
     /// comes on top.
     pub base_env: BTreeMap<String, String>,
+    pub http: Arc<HttpConfig>,
 }
 
 impl std::fmt::Debug for Deps {
@@ -167,8 +170,41 @@ mod tests {
     #[test]
     fn what_changes_nothing_is_idempotent() {
         let catalog = catalog();
-        for name in ["assert", "log", "wait"] {
+        for name in ["assert", "file.write", "http.request", "log", "wait"] {
             assert_eq!((catalog.get(name).unwrap().effect)(&json!({})), EffectModel::Idempotent, "{name}");
+        }
+        assert_eq!((catalog.get("run").unwrap().effect)(&json!({})), EffectModel::AtMostOnce);
+    }
+
+    #[test]
+    fn schemas_say_what_can_be_written() {
+        for (name, with) in [
+            ("run", json!({"script": "true"})),
+            ("run", json!({"script": "1", "shell": "python3"})),
+            ("run", json!({"argv": ["sleep", 1]})),
+            ("wait", json!({"for": "5m"})),
+            ("wait", json!({"until": "2026-01-01T00:00:00+02:00"})),
+            ("file.write", json!({"path": "a", "content": {"b": 1}, "mode": "0640"})),
+            ("http.request", json!({"url": "https://x"})),
+            ("http.request", json!({"url": "https://x", "json": null, "expect": {"status": [201, "3xx"]}})),
+        ] {
+            assert_eq!(check(name, &with), Ok(()));
+        }
+        for (name, with) in [
+            ("run", json!({})),
+            ("run", json!({"script": "true", "argv": ["true"]})),
+            ("run", json!({"argv": []})),
+            ("run", json!({"argv": ["true"], "shell": "sh"})),
+            ("wait", json!({})),
+            ("wait", json!({"for": "5 minutes"})),
+            ("wait", json!({"for": "5m", "until": "2026-01-01T00:00:00Z"})),
+            ("wait", json!({"until": "tomorrow"})),
+            ("file.write", json!({"path": "a", "content": "", "mode": "4755"})),
+            ("http.request", json!({"url": "https://x", "json": 1, "body": "1"})),
+            ("http.request", json!({"url": "https://x", "method": "get"})),
+            ("http.request", json!({"url": "https://x", "expect": {"status": "20x"}})),
+        ] {
+            assert!(check(name, &with).is_err(), "{name} {with}");
         }
     }
 }

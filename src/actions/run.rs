@@ -84,12 +84,15 @@ impl Executor for Run {
     async fn execute(&self, context: AttemptContext) -> Result<Success, Failure> {
         let scratch = Scratch::new(&context.scratch);
         let spec = command::prepare(&context, &scratch, &self.base_env).await?;
-        let mut process = self.processes.spawn(spec).await.map_err(|error| spawn_failure(&error))?;
+        if context.cancel.is_cancelled() {
+            return Err(cancelled());
+        }
+        let mut process = self.processes.spawn(spec).await.map_err(|error| spawn_failure(&error, &context))?;
         let (exit, stdout, stderr) = follow(&context, &mut *process).await;
         if context.cancel.is_cancelled() {
             return Err(cancelled());
         }
-        let exit = exit.map_err(|error| spawn_failure(&error))?;
+        let exit = exit.map_err(|error| spawn_failure(&error, &context))?;
         let keeper = Keeper { artifacts: &*self.artifacts, context: &context };
         let kept = keeper.keep(&scratch).await;
         if exit.code != Some(0) {
@@ -141,8 +144,8 @@ async fn follow(context: &AttemptContext, process: &mut dyn Process) -> (Result<
     (exit, stdout, stderr)
 }
 
-fn spawn_failure(error: &SpawnError) -> Failure {
-    let message = error.to_string();
+fn spawn_failure(error: &SpawnError, context: &AttemptContext) -> Failure {
+    let message = context.log.mask().text(&error.to_string());
     match error {
         SpawnError::NotFound { .. } => Failure::permanent("COMMAND_NOT_FOUND", message),
         SpawnError::Failed { .. } => Failure::permanent("SPAWN_FAILED", message),

@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::Deps;
+use super::{Deps, HttpConfig};
 use crate::{
     model::{Digest, Micros, RunId, StepIx},
     ports::{
@@ -77,7 +77,17 @@ pub(super) fn deps() -> Deps {
         processes: Arc::new(NoProcesses),
         artifacts: Arc::new(MemoryArtifacts::default()),
         base_env: BTreeMap::new(),
+        http: Arc::new(HttpConfig::new(no_trust)),
     }
+}
+
+/// TLS that trusts nobody.
+pub(super) fn no_trust() -> rustls::ClientConfig {
+    rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth()
 }
 
 #[derive(Debug)]

@@ -40,7 +40,7 @@ impl Keeper<'_> {
         let (folder, summary) = (scratch.artifacts.clone(), scratch.summary.clone());
         let (files, summary) = blocking(move || Ok((walk(&folder)?, read_bounded(&summary, MAX_SUMMARY + 1)?)))
             .await
-            .map_err(|error| failure(&error.to_string()))?;
+            .map_err(|error| self.failure(&error.to_string()))?;
         for file in files {
             self.keep_file(scratch, &file).await?;
         }
@@ -51,6 +51,9 @@ impl Keeper<'_> {
     }
 
     async fn keep_file(&self, scratch: &Scratch, name: &str) -> Result<(), Failure> {
+        if self.context.log.mask().text(name) != name {
+            return Err(self.failure(&format!("the name of the artifact `{name}` contains a secret")));
+        }
         let source = scratch.artifacts.join(name);
         let masked = scratch.folder.join("masked");
         let (path, copy) = (source.clone(), masked.clone());
@@ -63,7 +66,7 @@ impl Keeper<'_> {
             Ok(holds_secret)
         })
         .await
-        .map_err(|error| failure(&format!("artifact `{name}`: {error}")))?;
+        .map_err(|error| self.failure(&format!("artifact `{name}`: {error}")))?;
         if holds_secret {
             let text = format!("artifact `{name}` contained a secret, which was masked");
             self.context.log.record("warn", &text, Map::new()).await;
@@ -77,7 +80,7 @@ impl Keeper<'_> {
         let path = masked.clone();
         blocking(move || create(&path)?.write_all(text.as_bytes()))
             .await
-            .map_err(|error| failure(&format!("summary: {error}")))?;
+            .map_err(|error| self.failure(&format!("summary: {error}")))?;
         self.store("summary.md", &masked).await
     }
 
@@ -88,7 +91,7 @@ impl Keeper<'_> {
                 self.tell(name, digest, size).await;
                 Ok(())
             }
-            Err(error @ ArtifactError::BadName(_)) => Err(failure(&error.to_string())),
+            Err(error @ ArtifactError::BadName(_)) => Err(self.failure(&error.to_string())),
             Err(error) => Err(Failure::error("ARTIFACT_FAILED", format!("artifact `{name}`: {error}"))),
         }
     }
@@ -98,10 +101,10 @@ impl Keeper<'_> {
         let serde_json::Value::Object(fields) = fields else { return };
         self.context.log.record("info", &format!("stored artifact `{name}`"), fields).await;
     }
-}
 
-fn failure(message: &str) -> Failure {
-    Failure::permanent("ARTIFACT_INVALID", shortened(message, 500))
+    fn failure(&self, message: &str) -> Failure {
+        Failure::permanent("ARTIFACT_INVALID", shortened(&self.context.log.mask().text(message), 500))
+    }
 }
 
 /// The files below a folder, as sorted relative paths.

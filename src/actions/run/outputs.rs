@@ -34,9 +34,17 @@ pub(super) async fn read(file: &Path, mask: &dyn Mask) -> Result<Map<String, Val
         return Err(failure("$OPSROOM_OUTPUT holds more than 256 KiB; use an artifact for large results".to_owned()));
     }
     let text = String::from_utf8(bytes).map_err(|_| failure("$OPSROOM_OUTPUT is not UTF-8".to_owned()))?;
-    let outputs = parse(&text).map_err(|problem| failure(mask.text(&problem)))?;
-    let masked = |(name, value): (String, String)| (name, Value::String(mask.text(&value)));
-    Ok(outputs.into_iter().map(masked).collect())
+    let outputs = parse(&text).map_err(|problem| {
+        // Masked before it is cut.
+        let line = shortened(&mask.text(problem.line), 80);
+        failure(mask.text(&format!("$OPSROOM_OUTPUT, line {}: {}: `{line}`", problem.number, problem.what)))
+    })?;
+    let mut outputs = Value::Object(outputs.into_iter().map(|(name, value)| (name, value.into())).collect());
+    mask.json(&mut outputs);
+    match outputs {
+        Value::Object(outputs) => Ok(outputs),
+        _ => Ok(Map::new()),
+    }
 }
 
 /// At most `limit` bytes of a regular file; `None` if there is none. Never follows a link and never
@@ -63,12 +71,19 @@ fn failure(message: String) -> Failure {
     Failure::permanent("OUTPUT_INVALID", message)
 }
 
+#[derive(Debug)]
+struct Problem<'a> {
+    number: u32,
+    line: &'a str,
+    what: String,
+}
+
 /// The outputs in order; a later one of the same name replaces the earlier.
-fn parse(text: &str) -> Result<Vec<(String, String)>, String> {
+fn parse(text: &str) -> Result<Vec<(String, String)>, Problem<'_>> {
     let mut outputs = Vec::new();
     let mut lines = text.lines().zip(1_u32..);
     while let Some((line, number)) = lines.next() {
-        let at = |problem: &str| format!("$OPSROOM_OUTPUT, line {number}: {problem}: `{}`", shortened(line, 80));
+        let at = |what: &str| Problem { number, line, what: what.to_owned() };
         if line.trim().is_empty() {
             continue;
         }
@@ -146,7 +161,7 @@ mod tests {
             ("1a=1", 1),
         ] {
             let problem = parse(text).unwrap_err();
-            assert!(problem.contains(&format!("line {line}:")), "{text:?}: {problem}");
+            assert_eq!(problem.number, line, "{text:?}: {problem:?}");
         }
         assert!(parse(&format!("{}=1", "n".repeat(65))).is_err());
     }
