@@ -17,6 +17,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
+    fmt,
     sync::Arc,
 };
 
@@ -27,20 +28,21 @@ use aho_corasick::{
 };
 use serde_json::{Map, Value};
 
-use super::needles::needles;
+use super::needles::{MIN_DERIVED, needles};
 use crate::ports::{Mask, MaskStream, SecretValue};
 
 /// What stands where a secret stood.
 const MASKED: &[u8] = b"***";
 
 /// Masks the given secrets. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct SecretMask {
     /// `None` when there is nothing to mask.
     search: Option<Arc<Search>>,
+    /// The secrets that could stand in a JSON number.
+    numbers: Arc<[String]>,
 }
 
-#[derive(Debug)]
 struct Search {
     nfa: NFA,
     start: StateID,
@@ -48,13 +50,22 @@ struct Search {
     depth: HashMap<StateID, usize>,
 }
 
+impl fmt::Debug for SecretMask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The automaton spells the secrets.
+        f.debug_struct("SecretMask").finish_non_exhaustive()
+    }
+}
+
 impl SecretMask {
     pub fn new<'a>(secrets: impl IntoIterator<Item = &'a SecretValue>) -> SecretMask {
-        let needles: BTreeSet<Vec<u8>> = secrets.into_iter().flat_map(|secret| needles(secret.expose())).collect();
-        if needles.is_empty() {
-            return SecretMask { search: None };
+        let (mut all, mut numbers) = (BTreeSet::new(), Vec::new());
+        for value in secrets.into_iter().map(SecretValue::expose) {
+            all.extend(needles(value));
+            numbers.extend(Some(value.trim()).filter(|value| is_number(value)).map(str::to_owned));
         }
-        SecretMask { search: Some(Arc::new(Search::new(&needles))) }
+        let search = (!all.is_empty()).then(|| Arc::new(Search::new(&all)));
+        SecretMask { search, numbers: numbers.into() }
     }
 
     fn bytes(&self, bytes: &[u8]) -> Vec<u8> {
@@ -91,7 +102,11 @@ impl Search {
     }
 }
 
-fn step<E: std::fmt::Display>(state: Result<StateID, E>) -> StateID {
+fn is_number(value: &str) -> bool {
+    value.len() >= MIN_DERIVED && value.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte))
+}
+
+fn step<E: fmt::Display>(state: Result<StateID, E>) -> StateID {
     state.unwrap_or_else(|error| unreachable!("an NFA built for every search supports unanchored ones: {error}"))
 }
 
@@ -104,7 +119,8 @@ impl Mask for SecretMask {
         String::from_utf8_lossy(&self.bytes(text.as_bytes())).into_owned()
     }
 
-    /// Numbers too: one whose digits are a secret becomes a string.
+    /// A number that holds a secret becomes a string. Only secrets of some length count there: a status
+    /// of 200 must stay a number although somebody's secret is `0`.
     fn json(&self, value: &mut Value) {
         if self.search.is_none() {
             return;
@@ -121,9 +137,8 @@ impl Mask for SecretMask {
             }
             Value::Number(number) => {
                 let text = number.to_string();
-                let masked = self.text(&text);
-                if masked != text {
-                    *value = Value::String(masked);
+                if self.numbers.iter().any(|secret| text.contains(secret)) {
+                    *value = Value::String(self.text(&text));
                 }
             }
             Value::Null | Value::Bool(_) => {}
@@ -316,9 +331,9 @@ mod tests {
 
     #[test]
     fn json_keys_strings_and_numbers() {
-        let mut value = json!({"hunter2": ["a hunter2", 1_234_567, true], "n": 12});
-        mask(&["hunter2", "1234567"]).json(&mut value);
-        assert_eq!(value, json!({"***": ["a ***", "***", true], "n": 12}));
+        let mut value = json!({"hunter2": ["a hunter2", 91_234_567, true], "n": 12});
+        mask(&["hunter2", "1234567\n", "2"]).json(&mut value);
+        assert_eq!(value, json!({"***": ["a ***", "9***", true], "n": 12}));
     }
 
     #[test]
