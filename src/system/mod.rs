@@ -7,7 +7,6 @@ mod clock;
 mod ids;
 mod liveness;
 mod mask;
-mod needles;
 mod secrets;
 mod spool;
 pub mod tls;
