@@ -51,7 +51,7 @@ impl Rig {
             clock: Arc::new(SystemClock),
             ids: Arc::new(RandomIds),
             secrets: Arc::new(EnvSecrets::new([])),
-            masks: Arc::new(SecretMasks),
+            masks: Arc::new(SecretMasks::default()),
             executors: Arc::new(Probed { registry, bodies: bodies.clone() }),
             workspaces: Arc::new(FolderWorkspaces::new(dir)),
             signals: Signals::default(),
