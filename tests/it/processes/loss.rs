@@ -114,11 +114,10 @@ async fn leftovers_of_a_dead_worker_are_found_by_what_they_carry() {
     let orders = Orders::new(&mark, SHAPES.len());
     let mut worker = orders.start();
     let supervisor = only_child(worker.id());
-    // Both at once, as when the machine runs out of memory.
+    // Both at once, as when the machine runs out of memory: neither may act on the other's end.
     send(worker.id(), Signal::STOP);
-    send(supervisor, Signal::STOP);
-    send(worker.id(), Signal::KILL);
     send(supervisor, Signal::KILL);
+    send(worker.id(), Signal::KILL);
     worker.wait().unwrap();
     let killed = kill_leftovers(&[config().worker, orders.worker]);
     assert!(killed > 0);
