@@ -67,6 +67,12 @@ impl SqliteStore {
         self.writer.floor(include_str!("queries/probe.sql"), n).await.map_err(|error| store_error(&error))
     }
 
+    /// Lets the file grow to so many pages only, for this connection: what a full disk looks like.
+    #[doc(hidden)]
+    pub async fn limit_pages(&self, pages: u32) -> Result<(), StoreError> {
+        self.writer.limit_pages(pages).await.map_err(|error| store_error(&error))
+    }
+
     async fn write(&self, sql: &'static str, arguments: SqliteArguments) -> Result<Vec<SqliteRow>, StoreError> {
         self.writer.script(sql, arguments).await.map_err(|error| store_error(&error))
     }
