@@ -156,7 +156,7 @@ mod tests {
         assert_eq!(
             problems(json!({"env": "prd", "mail": "x", "host": []})),
             [
-                "param `env`: `prd` is not allowed here (allowed are `staging`, `prod`)",
+                "param `env`: `prd` is not allowed here (did you mean `prod`?)",
                 "param `hosts`: it has to be given",
                 "param `mail`: `x` is not a valid email",
                 "param `host`: the runbook has no such param (did you mean `hosts`?)",
