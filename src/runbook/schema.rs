@@ -18,6 +18,8 @@ use super::{
     source,
 };
 
+pub(super) use words::noun;
+
 /// The contract: `schemas/runbook.schema.json`.
 pub const RUNBOOK: &str = include_str!("../../schemas/runbook.schema.json");
 

@@ -136,7 +136,7 @@ fn types(kind: &TypeKind) -> String {
 }
 
 /// The words of YAML rather than those of JSON.
-pub(super) fn noun(name: &str) -> &'static str {
+pub(in crate::runbook) fn noun(name: &str) -> &'static str {
     match name {
         "string" => "a string",
         "integer" => "an integer",
