@@ -174,12 +174,14 @@ fn resolve(draft: &Draft, drafts: &[Draft], by_id: &HashMap<String, StepIx>, rep
     resolved
 }
 
+/// Steps of a circle that a message names.
+const SHOWN: usize = 12;
+
 /// At the need of the last step for the first one.
 fn report_cycle(circle: &[StepIx], drafts: &[Draft], report: &mut Report<'_>) {
     let (Some(first), Some(last)) = (circle.first(), circle.last()) else { return };
     let (first, last) = (&drafts[first.get()], &drafts[last.get()]);
     let index = last.needs.iter().position(|need| **need == *first.step.id).unwrap_or(0);
-    const SHOWN: usize = 12;
     let mut names: Vec<&str> = circle.iter().take(SHOWN).map(|ix| drafts[ix.get()].step.id.as_ref()).collect();
     if circle.len() > SHOWN {
         names.push("…");

@@ -16,24 +16,24 @@ pub(super) fn check(drafts: &mut [Draft], graph: &Graph, report: &mut Report<'_>
     let mut reads = Vec::new();
     for (reader, draft) in (0..).map(StepIx).zip(drafts.iter()) {
         for step_use in &draft.uses {
-            match graph.find(&step_use.path[0]) {
-                Some(read) => reads.push(Read { reader, read, step_use }),
-                None => {
-                    let message = format!("there is no step `{}`", step_use.path[0]);
-                    let help = report.suggest_step(&step_use.path[0], drafts, None);
-                    report.span(Code::UnknownStep, step_use.span, &step_use.pointer, message, help);
-                }
+            let id = &step_use.path[0];
+            if let Some(read) = graph.find(id) {
+                reads.push(Read { reader, target: read, step_use });
+            } else {
+                let help = report.suggest_step(id, drafts, None);
+                let message = format!("there is no step `{id}`");
+                report.span(Code::UnknownStep, step_use.span, &step_use.pointer, message, help);
             }
         }
     }
-    let in_order = graph.are_upstream(&reads.iter().map(|read| (read.read, read.reader)).collect::<Vec<_>>());
-    let reversed = graph.are_upstream(&reads.iter().map(|read| (read.reader, read.read)).collect::<Vec<_>>());
+    let in_order = graph.are_upstream(&reads.iter().map(|read| (read.target, read.reader)).collect::<Vec<_>>());
+    let reversed = graph.are_upstream(&reads.iter().map(|read| (read.reader, read.target)).collect::<Vec<_>>());
     for ((read, in_order), reversed) in reads.iter().zip(in_order).zip(reversed) {
         check_order(read, in_order, reversed, drafts, report);
-        check_field(&drafts[read.read.get()], read.step_use, report);
+        check_field(&drafts[read.target.get()], read.step_use, report);
     }
     let is_kept = |read: &&Read<'_>| read.step_use.path.get(1).is_none_or(|field| field == "result");
-    let kept: Vec<StepIx> = reads.iter().filter(is_kept).map(|read| read.read).collect();
+    let kept: Vec<StepIx> = reads.iter().filter(is_kept).map(|read| read.target).collect();
     for ix in kept {
         drafts[ix.get()].step.keep_result = true;
     }
@@ -42,15 +42,15 @@ pub(super) fn check(drafts: &mut [Draft], graph: &Graph, report: &mut Report<'_>
 /// One step reads another.
 struct Read<'a> {
     reader: StepIx,
-    read: StepIx,
+    target: StepIx,
     step_use: &'a StepUse,
 }
 
 fn check_order(read: &Read<'_>, in_order: bool, reversed: bool, drafts: &[Draft], report: &mut Report<'_>) {
-    let (reader, other) = (&drafts[read.reader.get()], &drafts[read.read.get()].step);
+    let (reader, other) = (&drafts[read.reader.get()], &drafts[read.target.get()].step);
     let (reading, id, step_use) = (&reader.step, &other.id, read.step_use);
     let (message, help) = match (reading.phase, other.phase) {
-        _ if read.reader == read.read => {
+        _ if read.reader == read.target => {
             (format!("`{id}` reads itself"), Some("`outputs` and `retry.if` read the step's own `result`".to_owned()))
         }
         (Phase::Body, Phase::Body) if in_order => return,
@@ -66,7 +66,7 @@ fn check_order(read: &Read<'_>, in_order: bool, reversed: bool, drafts: &[Draft]
         }
         (_, Phase::Body) => return,
         // Handlers run one after another.
-        (reading, other) if reading == other && read.read < read.reader => return,
+        (reading, other) if reading == other && read.target < read.reader => return,
         _ => (format!("`{id}` need not have run before `{}`", reading.id), None),
     };
     report.span(Code::NotUpstream, step_use.span, &step_use.pointer, message, help);

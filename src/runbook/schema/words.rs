@@ -129,7 +129,7 @@ fn property_description(holder: Option<&Value>, property: &str) -> Option<String
 fn types(kind: &TypeKind) -> String {
     let names: Vec<&str> = match kind {
         TypeKind::Single(single) => vec![single.as_str()],
-        TypeKind::Multiple(set) => set.iter().map(|kind| kind.as_str()).collect(),
+        TypeKind::Multiple(set) => set.iter().map(jsonschema::JsonType::as_str).collect(),
     };
     let names: Vec<&str> = names.into_iter().map(noun).collect();
     names.join(" or ")

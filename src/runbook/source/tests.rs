@@ -1,4 +1,7 @@
-use std::time::{Duration, Instant};
+use std::{
+    fmt::Write as _,
+    time::{Duration, Instant},
+};
 
 use serde_json::json;
 
@@ -86,7 +89,10 @@ fn bombs_are_refused_fast() {
         bomb.push_str(&line);
     }
     let text_bomb = format!("a: &a \"{}\"\nb: [{}]\n", "x".repeat(500_000), vec!["*a"; 10_000].join(", "));
-    let nested: String = (0..1_400).map(|i| format!("{}a:\n", " ".repeat(i))).collect();
+    let mut nested = String::new();
+    for level in 0..1_400 {
+        let _ = writeln!(nested, "{}a:", " ".repeat(level));
+    }
     let cases = [
         ("x".repeat(10_000_000), "YAML_TOO_LARGE"),
         (bomb, "YAML_TOO_MANY_NODES"),

@@ -15,6 +15,7 @@ fn check_steps(cases: &[(&str, &[&str])]) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn files() {
     check(&[
         ("", &["YAML_SYNTAX 1:1 the file is empty"]),
@@ -257,6 +258,7 @@ fn commands() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn expressions() {
     let text = "version: 1
 name: x

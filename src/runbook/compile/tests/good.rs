@@ -23,6 +23,7 @@ impl Scope for World {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one runbook with everything, and all that becomes of it")]
 fn a_runbook_becomes_a_plan() {
     let text = r#"
 version: 1
@@ -93,7 +94,7 @@ finally:
             ("finally_2", Phase::Finally),
         ]
     );
-    let [drain, check, restart, report, ..] = plan.steps.as_slice() else { panic!() };
+    let [drain, check, restart, report, ..] = plan.steps.as_slice() else { unreachable!() };
     assert_eq!(
         (drain.effect, check.effect, report.effect),
         (EffectModel::AtMostOnce, EffectModel::Idempotent, EffectModel::AtMostOnce)
@@ -180,8 +181,9 @@ fn warnings_do_not_stop_a_runbook() {
 
 /// The example of the language's design; what this build does not do is refused and nothing else.
 #[test]
+#[expect(clippy::too_many_lines, reason = "the example of the design")]
 fn the_whole_language_is_known() {
-    let text = r##"# yaml-language-server: $schema=../schemas/runbook.schema.json
+    let text = r#"# yaml-language-server: $schema=../schemas/runbook.schema.json
 version: 1
 name: restart-web                  # unique in a tenant; [a-z0-9-]{1,64}
 description: Restart the web tier, two hosts at a time.
@@ -223,7 +225,7 @@ steps:
 on_failure: [{uses: notify.slack, with: {text: "${{ run.url }}"}}]
 on_cancel:  []
 finally:    [{run: '"$OPSROOM_FILES/undrain.sh"'}]
-"##;
+"#;
     assert_eq!(
         reported(text),
         [
