@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     model::{Digest, Lane, Millis},
-    runbook::{ParamSpec, Plan, RetryPolicy, Template, diagnostic::Code, schema::Checker, source::Source},
+    runbook::{ParamSpec, Plan, RetryPolicy, Template, diagnostic::Code, expr, schema::Checker, source::Source},
 };
 
 /// The lowered head of a runbook.
@@ -137,6 +137,10 @@ fn lower_params(json: &Value, report: &mut Report<'_>) -> Params {
         let required = own.or(listed).unwrap_or(default.is_none());
         let spec = ParamSpec { name: name.clone(), schema: Value::Object(schema), required, default };
         check_param(&spec, &child(base, name), report);
+        if expr::is_reserved_word(name) {
+            let message = format!("`{name}` cannot be a param: it is a word of the expression language");
+            report.key(Code::BadValue, &child(base, name), message, Some(format!("for example `{name}_value`")));
+        }
         params.index.insert(name.clone(), params.specs.len());
         params.specs.push(spec);
     }

@@ -139,7 +139,7 @@ fn metered_functions(code: &Code) -> &[StatusFunction] {
 }
 
 /// Levels that are evaluated on the stack of the caller. The evaluator takes up to 64 KiB for each.
-const LEVELS_IN_PLACE: usize = 4;
+const LEVELS_IN_PLACE: usize = 8;
 /// Enough for the deepest tree: 48 levels, each with a level of fuel.
 const STACK: usize = 16 * 1024 * 1024;
 

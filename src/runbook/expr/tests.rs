@@ -188,7 +188,7 @@ fn hostile_sources_are_refused_fast() {
             let _ = expr.eval(&world());
         }
         assert!(
-            started.elapsed() < Duration::from_millis(500),
+            started.elapsed() < Duration::from_millis(if cfg!(debug_assertions) { 5_000 } else { 200 }),
             "{} took {:?}",
             &source[..20.min(source.len())],
             started.elapsed()
@@ -215,8 +215,9 @@ fn hostile_evaluations_end() {
     for source in sources {
         let started = Instant::now();
         let error = Expr::compile(source).unwrap().eval(&world).unwrap_err();
-        // Debug builds are some ten times slower than what is shipped.
-        assert!(started.elapsed() < Duration::from_secs(3), "{source} took {:?}: {error}", started.elapsed());
+        // Debug builds are some ten times slower than what is shipped, and tests share the machine.
+        let limit = Duration::from_secs(if cfg!(debug_assertions) { 30 } else { 1 });
+        assert!(started.elapsed() < limit, "{source} took {:?}: {error}", started.elapsed());
     }
 }
 

@@ -77,6 +77,14 @@ fn problems_have_positions() {
 }
 
 #[test]
+fn byte_order_marks_and_odd_line_ends_are_read() {
+    let source = read("\u{feff}a: 1\nb: x\n");
+    assert_eq!(*source.json(), json!({"a": 1, "b": "x"}));
+    assert_eq!(source.position(source.value_span("/b").start), (2, 4));
+    assert_eq!(*read("a: 1\rb: 2\r").json(), json!({"a": 1, "b": 2}));
+}
+
+#[test]
 fn aliases_are_copied() {
     assert_eq!(*read("a: &x {b: 1}\nc: *x\n").json(), json!({"a": {"b": 1}, "c": {"b": 1}}));
 }
@@ -112,7 +120,10 @@ fn bombs_are_refused_fast() {
         let took = started.elapsed();
         let start = &text[..text.len().min(20)];
         assert!(found.last().is_some_and(|p| p.starts_with(code)), "{start}: {:?}", found.first());
-        // What is shipped is some ten times faster than the debug build that tests run.
-        assert!(took < Duration::from_secs(5), "{start} took {took:?}");
+        // What is shipped is some ten times faster than the debug build, and tests share the machine.
+        assert!(
+            took < Duration::from_millis(if cfg!(debug_assertions) { 10_000 } else { 200 }),
+            "{start} took {took:?}"
+        );
     }
 }

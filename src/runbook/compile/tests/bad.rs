@@ -179,6 +179,14 @@ fn needs() {
 fn actions() {
     check_steps(&[
         ("  - {id: a, uses: htp.request}\n", &["UNKNOWN_ACTION 4:19 there is no action `htp.request`"]),
+        (
+            "  - {id: a, uses: approval, with: {x: '${{ y }}', '${{ z }}': 1}}\n",
+            &[
+                "NOT_AVAILABLE 4:19 the action `approval` is valid, but not available in this build",
+                "UNKNOWN_ROOT 4:44 `y` is not known",
+                "MISPLACED_EXPRESSION 4:51 the key of a map cannot be an expression",
+            ],
+        ),
         ("  - {id: a, uses: run}\n", &["UNKNOWN_ACTION 4:19 `run` is a key of its own"]),
         (
             "  - {id: a, uses: notify.slack}\n",
