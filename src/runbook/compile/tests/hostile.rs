@@ -42,6 +42,25 @@ fn large_mistakes_are_reported_fast() {
     }
 }
 
+#[test]
+fn wide_files_are_refused_fast() {
+    let many = |entry: fn(usize) -> String| (0..60_000).map(entry).collect::<Vec<_>>().join(", ");
+    let steps: Vec<String> = (0..8_000).map(|n| format!("  - {{id: s{n}, run: e}}\n")).collect();
+    let files = [
+        format!("version: 1\nname: x\nsteps: [{{id: a, run: e}}]\nparams: {{{}}}\n", many(|n| format!("p{n}: {{}}"))),
+        format!(
+            "version: 1\nname: x\nsteps: [{{id: a, run: e}}]\n{}",
+            many(|n| format!("k{n}: 1")).replace(", ", "\n")
+        ),
+        format!("version: 1\nname: x\nenv: {{A: {}}}\nsteps:\n{}", "x".repeat(500_000), steps.concat()),
+    ];
+    for text in files {
+        let started = Instant::now();
+        assert!(compile("x.yaml", &text, &catalog()).is_err());
+        assert!(started.elapsed() < Duration::from_secs(1) * SLOW, "{:?}", started.elapsed());
+    }
+}
+
 const VALID: &str = r#"version: 1
 name: x
 params: {hosts: {type: array, default: [a, "ä"]}, deep: {type: object, default: {a: {b: [1, 2.5, null]}}}}
