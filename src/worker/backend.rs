@@ -20,6 +20,7 @@ use apalis_core::{
 };
 use futures::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     control::World,
@@ -45,15 +46,16 @@ pub struct ClaimedRun {
 pub enum Source {
     /// Claims from a lane, for as long as the worker lives.
     Lane { lane: Lane, bell: Box<dyn Doorbell> },
-    /// Runs that were born claimed by this process; the worker ends when the sender is gone.
-    Given(mpsc::UnboundedReceiver<RunRow>),
+    /// Runs that were born claimed by this process. `exhausted` fires when there will be no more: apalis
+    /// waits for a stop also after a backend has ended.
+    Given { runs: mpsc::UnboundedReceiver<RunRow>, exhausted: CancellationToken },
 }
 
 impl std::fmt::Debug for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Source::Lane { lane, .. } => write!(f, "Lane({lane})"),
-            Source::Given(_) => f.write_str("Given"),
+            Source::Given { .. } => f.write_str("Given"),
         }
     }
 }
@@ -99,9 +101,12 @@ impl Fetcher {
             slot.merge(more);
         }
         let rows = match &mut self.source {
-            Source::Given(rows) => match rows.recv().await {
+            Source::Given { runs, exhausted } => match runs.recv().await {
                 Some(row) => vec![row],
-                None => return (self, None),
+                None => {
+                    exhausted.cancel();
+                    return (self, None);
+                }
             },
             Source::Lane { lane, bell } => claim(&self.world, self.worker, *lane, &**bell, slot.num_permits()).await,
         };
