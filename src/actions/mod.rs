@@ -1,6 +1,6 @@
 //! Floor 4: the actions. One file each: descriptor, schema, executor, tests.
 //!
-//! To add one, write its file and its line in [`registry`]. Validation, `explain`, docs and forms derive
+//! To add one, write its file and its line in `registry`. Validation, `explain`, docs and forms derive
 //! from the descriptor.
 
 mod assert;

@@ -15,8 +15,6 @@ mod rest;
 mod runs;
 mod session;
 mod signals;
-#[cfg(test)]
-mod simulation;
 mod taking_up;
 
 use std::{sync::Arc, time::Duration};

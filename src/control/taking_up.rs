@@ -31,7 +31,7 @@ pub(super) async fn replay(world: &World, row: &RunRow, plan: &Plan) -> Result<R
 }
 
 /// The fact that a durable event records, if it records one.
-pub(super) fn fact(plan: &Plan, stored: &StoredEvent) -> Result<Option<Fact>, OwnError> {
+fn fact(plan: &Plan, stored: &StoredEvent) -> Result<Option<Fact>, OwnError> {
     let event = Event::from_stored(plan, &stored.kind, &stored.data)
         .map_err(|error| OwnError::Unreadable { sequence: stored.sequence, why: error.to_string() })?;
     Ok(event.map(|event| Fact { at: stored.at, event }))

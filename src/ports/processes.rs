@@ -10,7 +10,7 @@ use tokio::io::AsyncRead;
 pub struct ProcessSpec {
     /// The program and its arguments; the program is looked up in the spec's own `PATH`.
     pub argv: Vec<String>,
-    /// The whole environment; nothing is inherited.
+    /// The whole environment; nothing is inherited. `OPSROOM_WORKER`, the worker's id, is added to it.
     pub env: BTreeMap<String, String>,
     pub cwd: PathBuf,
 }

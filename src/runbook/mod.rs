@@ -7,6 +7,7 @@
 mod catalog;
 mod compile;
 pub mod diagnostic;
+mod explain;
 mod expr;
 pub mod params;
 mod plan;
@@ -17,6 +18,7 @@ mod template;
 pub use catalog::{Action, Catalog};
 pub use compile::{Compiled, compile};
 pub use diagnostic::{Code, Diagnostic, Severity};
+pub use explain::{UnknownPath, explain};
 pub use expr::{Expr, ExprError, Mention, References, Scope, StatusFunction};
 pub use plan::{
     Condition, Jitter, ParamSpec, Phase, Plan, PlannedStep, RetryOn, RetryPolicy, Template, TextPart, to_text,

@@ -1,6 +1,6 @@
 //! Params of a run: what is given, checked against what the runbook declares.
 
-use std::{collections::HashMap, fmt};
+use std::fmt;
 
 use serde_json::{Map, Value};
 
@@ -111,11 +111,6 @@ fn check(spec: &ParamSpec, value: &Value) -> Vec<ParamProblem> {
     problems.collect()
 }
 
-/// The specs by name, for those who look up many.
-pub(super) fn by_name(specs: &[ParamSpec]) -> HashMap<&str, &ParamSpec> {
-    specs.iter().map(|spec| (spec.name.as_str(), spec)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -140,13 +135,13 @@ mod tests {
     }
 
     fn problems(given: Value) -> Vec<String> {
-        let Value::Object(given) = given else { panic!() };
+        let Value::Object(given) = given else { unreachable!() };
         bind(&specs(), given).unwrap_err().iter().map(ToString::to_string).collect()
     }
 
     #[test]
     fn defaults_are_filled_in() {
-        let Value::Object(given) = json!({"hosts": ["a.example"]}) else { panic!() };
+        let Value::Object(given) = json!({"hosts": ["a.example"]}) else { unreachable!() };
         let bound = bind(&specs(), given).unwrap();
         assert_eq!(Value::Object(bound), json!({"env": "staging", "hosts": ["a.example"], "mail": null}));
     }
@@ -156,7 +151,7 @@ mod tests {
         assert_eq!(
             problems(json!({"env": "prd", "mail": "x", "host": []})),
             [
-                "param `env`: `prd` is not allowed here (allowed are `staging`, `prod`)",
+                "param `env`: `prd` is not allowed here (did you mean `prod`?)",
                 "param `hosts`: it has to be given",
                 "param `mail`: `x` is not a valid email",
                 "param `host`: the runbook has no such param (did you mean `hosts`?)",

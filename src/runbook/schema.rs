@@ -18,6 +18,8 @@ use super::{
     source,
 };
 
+pub(super) use words::noun;
+
 /// The contract: `schemas/runbook.schema.json`.
 pub const RUNBOOK: &str = include_str!("../../schemas/runbook.schema.json");
 
@@ -39,6 +41,7 @@ pub(super) fn runbook_checker() -> &'static Checker {
 const PATTERN_BYTES: usize = 256 * 1024;
 /// More problems than anybody reads.
 const MAX_VIOLATIONS: usize = 1_000;
+const MAX_UNKNOWN: usize = 100;
 
 /// A compiled schema.
 pub(super) struct Checker {
@@ -90,7 +93,7 @@ impl Checker {
         match error.kind() {
             ValidationErrorKind::AdditionalProperties { unexpected }
             | ValidationErrorKind::UnevaluatedProperties { unexpected } => {
-                unexpected.iter().map(|key| self.unknown_key(error, pointer, key)).collect()
+                unexpected.iter().take(MAX_UNKNOWN).map(|key| self.unknown_key(error, pointer, key)).collect()
             }
             ValidationErrorKind::PropertyNames { error: inner } => {
                 let key = inner.instance().as_str().unwrap_or_default().to_owned();

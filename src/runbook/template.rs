@@ -112,7 +112,7 @@ mod tests {
         check("${{ {'a': {'b': 1}} }}", "<{'a': {'b': 1}}@4>");
         check("${{ '}}' + \"}}\" }}", "<'}}' + \"}}\"@4>");
         check("ä ${{ 'ü' }}", "ä <'ü'@7>");
-        check("${{ }}", "<@5>");
+        check("${{ }}", "<@4>");
         check("x ${{ a", "unclosed at 2");
         check("${{ a }", "unclosed at 0");
         check("${{ 'a }}", "unclosed at 0");

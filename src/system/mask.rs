@@ -15,9 +15,13 @@
 //! the input whatever the secrets, and its state knows how many of the last bytes could still become a
 //! match; a stream holds back exactly those, so a prompt line is not delayed by a long secret.
 
+mod needles;
+mod stream;
+
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
-    sync::Arc,
+    collections::{BTreeSet, HashMap},
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use aho_corasick::{
@@ -27,20 +31,21 @@ use aho_corasick::{
 };
 use serde_json::{Map, Value};
 
-use super::needles::needles;
+use self::{
+    needles::{MIN_DERIVED, needles},
+    stream::Stream,
+};
 use crate::ports::{Mask, MaskStream, Masks, SecretValue};
 
-/// What stands where a secret stood.
-const MASKED: &[u8] = b"***";
-
 /// Masks the given secrets. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct SecretMask {
     /// `None` when there is nothing to mask.
     search: Option<Arc<Search>>,
+    /// The secrets that could stand in a JSON number.
+    numbers: Arc<[String]>,
 }
 
-#[derive(Debug)]
 struct Search {
     nfa: NFA,
     start: StateID,
@@ -48,23 +53,46 @@ struct Search {
     depth: HashMap<StateID, usize>,
 }
 
-/// Makes a [`SecretMask`] for the secrets of an attempt.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct SecretMasks;
+/// Makes the masks of attempts, and keeps them: building one for a key of some kilobytes takes milliseconds.
+#[derive(Debug, Clone, Default)]
+pub struct SecretMasks {
+    known: Arc<Mutex<Vec<(Vec<SecretValue>, Arc<SecretMask>)>>>,
+}
+
+/// Sets of secrets whose masks are kept.
+const KEPT: usize = 64;
 
 impl Masks for SecretMasks {
     fn mask(&self, values: &[SecretValue]) -> Arc<dyn Mask> {
-        Arc::new(SecretMask::new(values))
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, mask)) = known.iter().find(|(of, _)| of == values) {
+            return mask.clone();
+        }
+        let mask = Arc::new(SecretMask::new(values));
+        if known.len() == KEPT {
+            known.remove(0);
+        }
+        known.push((values.to_vec(), mask.clone()));
+        mask
+    }
+}
+
+impl fmt::Debug for SecretMask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The automaton spells the secrets.
+        f.debug_struct("SecretMask").finish_non_exhaustive()
     }
 }
 
 impl SecretMask {
     pub fn new<'a>(secrets: impl IntoIterator<Item = &'a SecretValue>) -> SecretMask {
-        let needles: BTreeSet<Vec<u8>> = secrets.into_iter().flat_map(|secret| needles(secret.expose())).collect();
-        if needles.is_empty() {
-            return SecretMask { search: None };
+        let (mut all, mut numbers) = (BTreeSet::new(), Vec::new());
+        for value in secrets.into_iter().map(SecretValue::expose) {
+            all.extend(needles(value));
+            numbers.extend(Some(value.trim()).filter(|value| is_number(value)).map(str::to_owned));
         }
-        SecretMask { search: Some(Arc::new(Search::new(&needles))) }
+        let search = (!all.is_empty()).then(|| Arc::new(Search::new(&all)));
+        SecretMask { search, numbers: numbers.into() }
     }
 
     fn bytes(&self, bytes: &[u8]) -> Vec<u8> {
@@ -101,7 +129,11 @@ impl Search {
     }
 }
 
-fn step<E: std::fmt::Display>(state: Result<StateID, E>) -> StateID {
+fn is_number(value: &str) -> bool {
+    value.len() >= MIN_DERIVED && value.bytes().all(|byte| byte.is_ascii_digit() || b"+-.eE".contains(&byte))
+}
+
+fn step<E: fmt::Display>(state: Result<StateID, E>) -> StateID {
     state.unwrap_or_else(|error| unreachable!("an NFA built for every search supports unanchored ones: {error}"))
 }
 
@@ -114,7 +146,8 @@ impl Mask for SecretMask {
         String::from_utf8_lossy(&self.bytes(text.as_bytes())).into_owned()
     }
 
-    /// Numbers too: one whose digits are a secret becomes a string.
+    /// A number that holds a secret becomes a string. Only secrets of some length count there: a status
+    /// of 200 must stay a number although somebody's secret is `0`.
     fn json(&self, value: &mut Value) {
         if self.search.is_none() {
             return;
@@ -131,9 +164,8 @@ impl Mask for SecretMask {
             }
             Value::Number(number) => {
                 let text = number.to_string();
-                let masked = self.text(&text);
-                if masked != text {
-                    *value = Value::String(masked);
+                if self.numbers.iter().any(|secret| text.contains(secret)) {
+                    *value = Value::String(self.text(&text));
                 }
             }
             Value::Null | Value::Bool(_) => {}
@@ -158,87 +190,6 @@ impl MaskStream for Unmasked {
 
     fn finish(&mut self) -> Vec<u8> {
         Vec::new()
-    }
-}
-
-struct Stream {
-    search: Arc<Search>,
-    state: StateID,
-    /// The bytes from position `base` on, not yet given out.
-    held: Vec<u8>,
-    base: u64,
-    /// Up to here everything belongs to a `***` that was given out already.
-    masked_to: u64,
-    /// Matches at or after `masked_to`, merged where they overlap, in order.
-    matches: VecDeque<(u64, u64)>,
-}
-
-impl MaskStream for Stream {
-    fn push(&mut self, bytes: &[u8]) -> Vec<u8> {
-        let mut at = self.base + self.held.len() as u64;
-        self.held.extend_from_slice(bytes);
-        for byte in bytes {
-            at += 1;
-            self.state = self.search.nfa.next_state(Anchored::No, self.state, *byte);
-            if let Some(length) = self.search.longest_match(self.state) {
-                self.found(at - length as u64, at);
-            }
-        }
-        // No later match can begin before these last bytes.
-        let open = self.search.depth.get(&self.state).copied().unwrap_or(0);
-        self.give_out(at - open as u64)
-    }
-
-    fn finish(&mut self) -> Vec<u8> {
-        self.state = self.search.start;
-        self.give_out(self.base + self.held.len() as u64)
-    }
-}
-
-impl Stream {
-    fn new(search: Arc<Search>) -> Stream {
-        let state = search.start;
-        Stream { search, state, held: Vec::new(), base: 0, masked_to: 0, matches: VecDeque::new() }
-    }
-
-    /// Takes in a match that ends later than all before it.
-    fn found(&mut self, mut start: u64, end: u64) {
-        while let Some(last) = self.matches.back().copied().filter(|last| last.1 > start) {
-            start = start.min(last.0);
-            self.matches.pop_back();
-        }
-        if start < self.masked_to {
-            self.masked_to = end;
-        } else {
-            self.matches.push_back((start, end));
-        }
-    }
-
-    /// The masked form of what is held before position `until`. Every match that begins before `until`
-    /// is known; it may still grow at its end.
-    fn give_out(&mut self, until: u64) -> Vec<u8> {
-        let mut out = Vec::new();
-        let mut at = self.base.max(self.masked_to).min(until);
-        while let Some((start, end)) = self.matches.front().copied().filter(|first| first.0 < until) {
-            out.extend_from_slice(self.slice(at, start));
-            out.extend_from_slice(MASKED);
-            self.matches.pop_front();
-            self.masked_to = end;
-            at = end.min(until);
-        }
-        out.extend_from_slice(self.slice(at, until));
-        self.held.drain(..self.index(until));
-        self.base = until;
-        out
-    }
-
-    fn slice(&self, from: u64, to: u64) -> &[u8] {
-        &self.held[self.index(from)..self.index(to)]
-    }
-
-    fn index(&self, position: u64) -> usize {
-        // `held` is in memory, so a position inside it fits.
-        usize::try_from(position - self.base).unwrap_or(usize::MAX)
     }
 }
 
@@ -326,9 +277,9 @@ mod tests {
 
     #[test]
     fn json_keys_strings_and_numbers() {
-        let mut value = json!({"hunter2": ["a hunter2", 1_234_567, true], "n": 12});
-        mask(&["hunter2", "1234567"]).json(&mut value);
-        assert_eq!(value, json!({"***": ["a ***", "***", true], "n": 12}));
+        let mut value = json!({"hunter2": ["a hunter2", 91_234_567, true], "n": 12});
+        mask(&["hunter2", "1234567\n", "2"]).json(&mut value);
+        assert_eq!(value, json!({"***": ["a ***", "9***", true], "n": 12}));
     }
 
     #[test]
@@ -349,7 +300,7 @@ mod tests {
         let mut out = Vec::new();
         for _ in 0..1_000 {
             out.extend(stream.push(&[b'a'; 1_000]));
-            assert!(stream.held.len() <= 4 && stream.matches.len() <= 1);
+            assert!(stream.held() <= 4);
         }
         out.extend(stream.push(b"b"));
         out.extend(stream.finish());
@@ -371,7 +322,7 @@ mod tests {
         let (mut out, mut at) = (Vec::new(), 0);
         for (start, end) in spans {
             out.extend_from_slice(&bytes[at..start]);
-            out.extend_from_slice(MASKED);
+            out.extend_from_slice(b"***");
             at = end;
         }
         out.extend_from_slice(&bytes[at..]);

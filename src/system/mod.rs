@@ -7,7 +7,6 @@ mod clock;
 mod ids;
 mod liveness;
 mod mask;
-mod needles;
 mod processes;
 mod secrets;
 mod spool;

@@ -6,6 +6,8 @@
 
 mod backend;
 mod lanes;
+#[cfg(test)]
+mod simulation;
 
 pub use backend::{ClaimBackend, ClaimedRun, Source};
 pub use lanes::{Ended, LaneConfig, Lanes};

@@ -95,13 +95,11 @@ impl Exchange {
         self.hop.clone()
     }
 
-    /// The request for a person: without the query and without credentials.
+    /// The request for a person, without the query.
     pub fn shown(&self) -> String {
         let mut url = self.hop.url.clone();
         url.set_query(None);
         url.set_fragment(None);
-        // Fails only for URLs that have no host; ours have one.
-        let _ = url.set_username("").and_then(|()| url.set_password(None));
         format!("{} {url}", self.hop.method)
     }
 
@@ -152,6 +150,9 @@ fn url(with: &With) -> Result<Url, Failure> {
     let mut url: Url = with.url.parse().map_err(|error| invalid(&format!("with.url: {error}")))?;
     if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
         return Err(invalid("with.url: only http and https URLs can be requested"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(invalid("with.url: credentials in a URL end up in logs; use `bearer` or `secret_headers`"));
     }
     for (name, value) in &with.query {
         match value {

@@ -97,6 +97,9 @@ fn shell_command(shell: &str, script: &Path) -> Result<Vec<String>, Failure> {
         "python3" => vec!["python3".to_owned()],
         line => words(line).ok_or_else(|| invalid(&format!("with.shell: a quote is not closed in `{line}`")))?,
     };
+    if argv.is_empty() {
+        return Err(invalid("with.shell: names no program"));
+    }
     argv.push(script.to_string_lossy().into_owned());
     Ok(argv)
 }
@@ -197,7 +200,7 @@ mod tests {
         assert_eq!(argv(serde_json::json!(["sleep", 1.5, true])).unwrap(), ["sleep", "1.5", "true"]);
         assert!(argv(serde_json::json!([""])).is_err());
         assert!(argv(serde_json::json!(["a", "b\0c"])).is_err());
-        assert!(argv_of(&With { script: Some(String::new()), shell: Some(" ".into()), argv: None }).is_ok());
+        assert!(argv_of(&With { script: Some(String::new()), shell: Some(" ".into()), argv: None }).is_err());
     }
 
     fn argv_of(with: &With) -> Result<Vec<String>, Failure> {

@@ -81,10 +81,15 @@ pub(super) fn lower(step: &mut Lowering<'_, '_, '_>, site: &Site<'_>) -> Lowered
         (Some(Value::Array(argv)), None) => {
             Lowered { with: argv_of(step, argv, site), name: "run".to_owned(), ..nothing }
         }
-        (None, Some(name)) => match known(step, name) {
-            Some(action) => uses(step, action, site),
-            None => Lowered { name: name.to_owned(), ..nothing },
-        },
+        (None, Some(name)) => {
+            if let Some(action) = known(step, name) {
+                return uses(step, action, site);
+            }
+            // Its expressions can be checked even so.
+            let (with, at) = (step.map.get("with").unwrap_or(&Value::Null), step.at("with"));
+            expressions::lower(with, &at, site, &mut step.uses, step.report);
+            Lowered { name: name.to_owned(), ..nothing }
+        }
         _ => nothing,
     }
 }

@@ -53,12 +53,14 @@ pub(super) fn lower(
             )
         }
         Value::Object(entries) if has_expression(value) => {
-            let entries = entries.iter();
-            Template::Map(
-                entries
-                    .map(|(key, value)| (key.clone(), lower(value, &child(pointer, key), site, uses, report)))
-                    .collect(),
-            )
+            let lowered = entries.iter().map(|(key, value)| {
+                let at = child(pointer, key);
+                if template::has_expression(key) {
+                    report.key(Code::MisplacedExpression, &at, "the key of a map cannot be an expression", None);
+                }
+                (key.clone(), lower(value, &at, site, uses, report))
+            });
+            Template::Map(lowered.collect())
         }
         literal => Template::Literal(literal.clone()),
     }
@@ -121,7 +123,7 @@ pub(super) fn has_expression(value: &Value) -> bool {
     match value {
         Value::String(text) => text.contains("${{"),
         Value::Array(items) => items.iter().any(has_expression),
-        Value::Object(entries) => entries.values().any(has_expression),
+        Value::Object(entries) => entries.iter().any(|(key, value)| key.contains("${{") || has_expression(value)),
         _ => false,
     }
 }

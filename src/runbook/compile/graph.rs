@@ -1,9 +1,6 @@
 //! Needs: resolved, without circles; and which step comes before which.
 
-use std::{
-    cell::RefCell,
-    collections::{HashMap, HashSet},
-};
+use std::collections::HashMap;
 
 use super::{
     report::{Report, child, item},
@@ -17,15 +14,16 @@ use crate::{
 /// The needs of the body.
 pub(super) struct Graph {
     needs: Vec<Vec<StepIx>>,
-    dependents: Vec<Vec<StepIx>>,
     by_id: HashMap<String, StepIx>,
-    /// Everything downstream of steps that many others read.
-    downstream: RefCell<HashMap<StepIx, HashSet<StepIx>>>,
-    searches: RefCell<HashMap<StepIx, u32>>,
+    /// Every step after its needs.
+    order: Vec<StepIx>,
+    has_cycle: bool,
 }
 
-/// A step that so many searches began for gets its whole downstream computed once.
-const SEARCHES: u32 = 32;
+/// More circles than anybody reads.
+const MAX_CYCLES: usize = 20;
+/// Steps that are followed downstream at once, in words of 64: memory stays linear in the steps.
+const WORDS: usize = 16;
 
 impl Graph {
     /// Resolves the needs of the drafts, into their steps, and reports what is wrong with them.
@@ -36,12 +34,8 @@ impl Graph {
             drafts[position].step.needs = resolved;
         }
         let needs: Vec<Vec<StepIx>> = drafts.iter().map(|draft| draft.step.needs.clone()).collect();
-        let mut dependents = vec![Vec::new(); drafts.len()];
-        for (ix, needs) in (0..).map(StepIx).zip(&needs) {
-            needs.iter().for_each(|need| dependents[need.get()].push(ix));
-        }
-        let graph = Graph { needs, dependents, by_id, downstream: RefCell::default(), searches: RefCell::default() };
-        graph.report_cycles(drafts, report);
+        let mut graph = Graph { order: Vec::with_capacity(needs.len()), needs, by_id, has_cycle: false };
+        graph.sort(drafts, report);
         graph
     }
 
@@ -49,37 +43,53 @@ impl Graph {
         self.by_id.get(id).copied()
     }
 
-    /// Whether `earlier` has always ended when `later` starts.
-    pub(super) fn is_upstream(&self, earlier: StepIx, later: StepIx) -> bool {
-        if self.needs[later.get()].contains(&earlier) {
-            return true;
+    /// For each pair, whether the first step has always ended when the second one starts.
+    ///
+    /// Unknown in a graph with circles, which are reported already: everything is taken to be fine.
+    pub(super) fn are_upstream(&self, pairs: &[(StepIx, StepIx)]) -> Vec<bool> {
+        if self.has_cycle {
+            return vec![true; pairs.len()];
         }
-        if let Some(downstream) = self.downstream.borrow().get(&earlier) {
-            return downstream.contains(&later);
+        let mut earlier: Vec<StepIx> = pairs.iter().map(|(earlier, _)| *earlier).collect();
+        earlier.sort_unstable();
+        earlier.dedup();
+        let mut found = vec![false; pairs.len()];
+        for batch in earlier.chunks(WORDS * 64) {
+            let upstream = self.upstream_of_all(batch);
+            for ((earlier, later), found) in pairs.iter().zip(&mut found) {
+                if let Ok(bit) = batch.binary_search(earlier) {
+                    *found = upstream[later.get()][bit / 64] & (1 << (bit % 64)) != 0;
+                }
+            }
         }
-        let searches = {
-            let mut searches = self.searches.borrow_mut();
-            let count = searches.entry(earlier).or_default();
-            *count += 1;
-            *count
-        };
-        if searches > SEARCHES {
-            let downstream = reach(earlier, &self.dependents, None);
-            let found = downstream.contains(&later);
-            self.downstream.borrow_mut().insert(earlier, downstream);
-            return found;
-        }
-        reach(later, &self.needs, Some(earlier)).contains(&earlier)
+        found
     }
 
-    /// Reports every need that closes a circle, with the circle.
-    fn report_cycles(&self, drafts: &[Draft], report: &mut Report<'_>) {
+    /// For every step, which steps of the batch come before it, as bits.
+    fn upstream_of_all(&self, batch: &[StepIx]) -> Vec<[u64; WORDS]> {
+        let mut upstream = vec![[0_u64; WORDS]; self.needs.len()];
+        for step in &self.order {
+            let mut bits = [0; WORDS];
+            for need in &self.needs[step.get()] {
+                bits.iter_mut().zip(upstream[need.get()]).for_each(|(bits, of_need)| *bits |= of_need);
+                if let Ok(bit) = batch.binary_search(need) {
+                    bits[bit / 64] |= 1 << (bit % 64);
+                }
+            }
+            upstream[step.get()] = bits;
+        }
+        upstream
+    }
+
+    /// Sorts the steps, and reports every need that closes a circle, with the circle.
+    fn sort(&mut self, drafts: &[Draft], report: &mut Report<'_>) {
         #[derive(Clone, Copy, PartialEq)]
         enum Visit {
             New,
             Open,
             Done,
         }
+        let mut cycles = 0;
         let mut visits = vec![Visit::New; self.needs.len()];
         for root in (0..).map(StepIx).take(self.needs.len()) {
             if visits[root.get()] != Visit::New {
@@ -91,6 +101,7 @@ impl Graph {
             while let Some((step, next)) = path.last_mut() {
                 let Some(need) = self.needs[step.get()].get(*next).copied() else {
                     visits[step.get()] = Visit::Done;
+                    self.order.push(*step);
                     path.pop();
                     continue;
                 };
@@ -100,7 +111,9 @@ impl Graph {
                         visits[need.get()] = Visit::Open;
                         path.push((need, 0));
                     }
+                    Visit::Open if cycles == MAX_CYCLES => {}
                     Visit::Open => {
+                        cycles += 1;
                         let start = path.iter().position(|(step, _)| *step == need).unwrap_or(0);
                         let circle: Vec<StepIx> = path[start..].iter().map(|(step, _)| *step).collect();
                         report_cycle(&circle, drafts, report);
@@ -109,6 +122,7 @@ impl Graph {
                 }
             }
         }
+        self.has_cycle = cycles > 0;
     }
 }
 
@@ -152,10 +166,7 @@ fn resolve(draft: &Draft, drafts: &[Draft], by_id: &HashMap<String, StepIx>, rep
             }
             Some(ix) => resolved.push(*ix),
             None => {
-                let own = draft.step.id.as_ref();
-                let ids =
-                    drafts.iter().filter(|draft| draft.step.phase == Phase::Body).map(|draft| draft.step.id.as_ref());
-                let help = report.suggest_step(need, &ids.filter(|id| *id != own).collect::<Vec<_>>());
+                let help = report.suggest_step(need, drafts, Some(draft.step.id.as_ref()));
                 report.value(Code::UnknownStep, &at, format!("there is no step `{need}`"), help);
             }
         }
@@ -163,12 +174,14 @@ fn resolve(draft: &Draft, drafts: &[Draft], by_id: &HashMap<String, StepIx>, rep
     resolved
 }
 
+/// Steps of a circle that a message names.
+const SHOWN: usize = 12;
+
 /// At the need of the last step for the first one.
 fn report_cycle(circle: &[StepIx], drafts: &[Draft], report: &mut Report<'_>) {
     let (Some(first), Some(last)) = (circle.first(), circle.last()) else { return };
     let (first, last) = (&drafts[first.get()], &drafts[last.get()]);
     let index = last.needs.iter().position(|need| **need == *first.step.id).unwrap_or(0);
-    const SHOWN: usize = 12;
     let mut names: Vec<&str> = circle.iter().take(SHOWN).map(|ix| drafts[ix.get()].step.id.as_ref()).collect();
     if circle.len() > SHOWN {
         names.push("…");
@@ -176,21 +189,4 @@ fn report_cycle(circle: &[StepIx], drafts: &[Draft], report: &mut Report<'_>) {
     names.push(first.step.id.as_ref());
     let message = format!("steps need each other in a circle: {}", names.join(" -> "));
     report.value(Code::NeedsCycle, &item(&child(&last.pointer, "needs"), index), message, None);
-}
-
-/// Everything that can be reached, without the start; stops where the target is found.
-fn reach(start: StepIx, edges: &[Vec<StepIx>], target: Option<StepIx>) -> HashSet<StepIx> {
-    let mut seen = HashSet::new();
-    let mut open = vec![start];
-    while let Some(step) = open.pop() {
-        for next in &edges[step.get()] {
-            if seen.insert(*next) {
-                if Some(*next) == target {
-                    return seen;
-                }
-                open.push(*next);
-            }
-        }
-    }
-    seen
 }

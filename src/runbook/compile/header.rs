@@ -6,12 +6,15 @@ use serde_json::{Map, Value};
 
 use super::{
     expressions::{Site, lower_env},
+    keys,
     report::{Report, child},
     step::{Draft, duration, retry},
 };
 use crate::{
     model::{Digest, Lane, Millis},
-    runbook::{ParamSpec, Plan, RetryPolicy, Template, diagnostic::Code, schema::Checker, source::Source},
+    runbook::{
+        ParamSpec, Plan, RetryPolicy, Template, diagnostic::Code, expr, plan::Phase, schema::Checker, source::Source,
+    },
 };
 
 /// The lowered head of a runbook.
@@ -30,6 +33,11 @@ pub(super) struct Header {
     pub(super) default_retry: Option<RetryPolicy>,
     pub(super) env: Vec<(String, Template)>,
 }
+
+/// As many as the schema allows; compiling their schemas takes time.
+const MAX_PARAMS: usize = 200;
+/// Bytes of the runbook's `env` over all steps: every planned step has it.
+const MAX_ENV: usize = 16 * 1024 * 1024;
 
 /// The declared params.
 #[derive(Default)]
@@ -51,7 +59,8 @@ impl Header {
         let defaults = json.get("defaults").unwrap_or(&Value::Null);
         let no_env = HashSet::new();
         let env_site = Site { params: &params, env: &no_env, steps: false, result: false, fan_out: false };
-        let env = json.get("env").map(|env| lower_env(env, "/env", &env_site, report).0).unwrap_or_default();
+        let env = json.get("env").filter(|env| env_fits(env, json, report));
+        let env = env.map(|env| lower_env(env, "/env", &env_site, report).0).unwrap_or_default();
         let retry_site = Site { params: &params, env: &no_env, steps: false, result: true, fan_out: false };
         let default_retry =
             defaults.get("retry").map(|json| retry(json, "/defaults/retry", None, &retry_site, report).0);
@@ -96,6 +105,21 @@ impl Header {
     }
 }
 
+/// Whether the runbook's variables can be repeated in all its steps.
+fn env_fits(env: &Value, json: &Value, report: &mut Report<'_>) -> bool {
+    const ENTRY: usize = 128;
+    let phases = [Phase::Body, Phase::OnFailure, Phase::OnCancel, Phase::Finally];
+    let steps =
+        phases.iter().filter_map(|phase| json.get(keys::of_phase(*phase))?.as_array()).map(Vec::len).sum::<usize>();
+    let entries = env.as_object().map_or(0, Map::len);
+    let fits = (env.to_string().len() + entries * ENTRY).saturating_mul(steps) <= MAX_ENV;
+    if !fits {
+        let message = format!("the variables are too large to be given to all {steps} steps");
+        report.key(Code::BadValue, "/env", message, Some("set them in the steps that need them".to_owned()));
+    }
+    fits
+}
+
 /// The strings of a list.
 pub(super) fn names(list: Option<&Value>) -> Vec<String> {
     let items = list.and_then(Value::as_array).into_iter().flatten();
@@ -126,7 +150,8 @@ fn lower_params(json: &Value, report: &mut Report<'_>) -> Params {
     let (base, entries) = declarations(json);
     // `required` beside `properties` says which; without it a param without a default is required.
     let beside = json.pointer("/params/required").filter(|_| base != "/params").and_then(Value::as_array);
-    for (name, param) in entries.filter_map(|(name, param)| Some((name, param.as_object()?))) {
+    let entries = entries.filter_map(|(name, param)| Some((name, param.as_object()?)));
+    for (name, param) in entries.take(MAX_PARAMS) {
         let mut schema = param.clone();
         let default = schema.shift_remove("default");
         let own = schema.get("required").and_then(Value::as_bool);
@@ -137,6 +162,10 @@ fn lower_params(json: &Value, report: &mut Report<'_>) -> Params {
         let required = own.or(listed).unwrap_or(default.is_none());
         let spec = ParamSpec { name: name.clone(), schema: Value::Object(schema), required, default };
         check_param(&spec, &child(base, name), report);
+        if expr::is_reserved_word(name) {
+            let message = format!("`{name}` cannot be a param: it is a word of the expression language");
+            report.key(Code::BadValue, &child(base, name), message, Some(format!("for example `{name}_value`")));
+        }
         params.index.insert(name.clone(), params.specs.len());
         params.specs.push(spec);
     }

@@ -3,6 +3,7 @@
 use crate::runbook::plan::Phase;
 
 /// Keys of a runbook that are lowered.
+#[cfg(test)]
 pub(super) const TOP: &[&str] = &[
     "version",
     "name",
@@ -25,6 +26,7 @@ pub(super) const TOP: &[&str] = &[
 pub(super) const TOP_UNAVAILABLE: &[&str] =
     &["triggers", "concurrency", "limits", "preconditions", "files", "rollback"];
 /// Keys of a step that are lowered.
+#[cfg(test)]
 pub(super) const STEP: &[&str] = &[
     "id",
     "needs",
@@ -49,7 +51,9 @@ pub(super) const STEP_UNAVAILABLE: &[&str] =
     &["foreach", "matrix", "max_parallel", "distribute", "loop", "rollback", "runs_on"];
 /// Keys of a step that a handler's step does not have.
 pub(super) const BODY_ONLY: &[&str] = &["needs", "foreach", "matrix", "max_parallel", "distribute", "loop", "rollback"];
+#[cfg(test)]
 pub(super) const RETRY: &[&str] = &["max_attempts", "delay", "backoff", "max_delay", "jitter", "on", "if"];
+#[cfg(test)]
 pub(super) const DEFAULTS: &[&str] = &["timeout", "retry"];
 
 /// The key of a phase's steps, which is also the prefix of the ids of handlers.

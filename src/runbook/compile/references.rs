@@ -1,7 +1,5 @@
 //! Steps that expressions read: known, ended before, and with the field that is read.
 
-use std::collections::HashSet;
-
 use super::{expressions::StepUse, graph::Graph, report::Report, step::Draft};
 use crate::{
     model::StepIx,
@@ -15,60 +13,60 @@ const FIELDS: [&str; 3] = ["outputs", "status", "result"];
 
 /// Checks every use of a step, and marks the steps whose results have to be kept.
 pub(super) fn check(drafts: &mut [Draft], graph: &Graph, report: &mut Report<'_>) {
-    let mut kept = HashSet::new();
-    for position in 0..drafts.len() {
-        let uses = std::mem::take(&mut drafts[position].uses);
-        let reader = StepIx(u32::try_from(position).unwrap_or(u32::MAX));
-        for step_use in &uses {
-            let Some(read) = graph.find(&step_use.path[0]) else {
-                let ids: Vec<&str> = drafts.iter().map(|draft| draft.step.id.as_ref()).collect();
-                let message = format!("there is no step `{}`", step_use.path[0]);
-                let help = report.suggest_step(&step_use.path[0], &ids);
+    let mut reads = Vec::new();
+    for (reader, draft) in (0..).map(StepIx).zip(drafts.iter()) {
+        for step_use in &draft.uses {
+            let id = &step_use.path[0];
+            if let Some(read) = graph.find(id) {
+                reads.push(Read { reader, target: read, step_use });
+            } else {
+                let help = report.suggest_step(id, drafts, None);
+                let message = format!("there is no step `{id}`");
                 report.span(Code::UnknownStep, step_use.span, &step_use.pointer, message, help);
-                continue;
-            };
-            check_order(reader, read, step_use, drafts, graph, report);
-            check_field(&drafts[read.get()], step_use, report);
-            if step_use.path.get(1).is_none_or(|field| field == "result") {
-                kept.insert(read);
             }
         }
     }
+    let in_order = graph.are_upstream(&reads.iter().map(|read| (read.target, read.reader)).collect::<Vec<_>>());
+    let reversed = graph.are_upstream(&reads.iter().map(|read| (read.reader, read.target)).collect::<Vec<_>>());
+    for ((read, in_order), reversed) in reads.iter().zip(in_order).zip(reversed) {
+        check_order(read, in_order, reversed, drafts, report);
+        check_field(&drafts[read.target.get()], read.step_use, report);
+    }
+    let is_kept = |read: &&Read<'_>| read.step_use.path.get(1).is_none_or(|field| field == "result");
+    let kept: Vec<StepIx> = reads.iter().filter(is_kept).map(|read| read.target).collect();
     for ix in kept {
         drafts[ix.get()].step.keep_result = true;
     }
 }
 
-fn check_order(
+/// One step reads another.
+struct Read<'a> {
     reader: StepIx,
-    read: StepIx,
-    step_use: &StepUse,
-    drafts: &[Draft],
-    graph: &Graph,
-    report: &mut Report<'_>,
-) {
-    let (reading, other) = (&drafts[reader.get()].step, &drafts[read.get()].step);
-    let id = &other.id;
+    target: StepIx,
+    step_use: &'a StepUse,
+}
+
+fn check_order(read: &Read<'_>, in_order: bool, reversed: bool, drafts: &[Draft], report: &mut Report<'_>) {
+    let (reader, other) = (&drafts[read.reader.get()], &drafts[read.target.get()].step);
+    let (reading, id, step_use) = (&reader.step, &other.id, read.step_use);
     let (message, help) = match (reading.phase, other.phase) {
-        _ if reader == read => {
+        _ if read.reader == read.target => {
             (format!("`{id}` reads itself"), Some("`outputs` and `retry.if` read the step's own `result`".to_owned()))
         }
-        (Phase::Body, Phase::Body) if graph.is_upstream(read, reader) => return,
-        (Phase::Body, Phase::Body) if graph.is_upstream(reader, read) => {
-            (format!("`{id}` runs after `{}`", reading.id), None)
-        }
+        (Phase::Body, Phase::Body) if in_order => return,
+        (Phase::Body, Phase::Body) if reversed => (format!("`{id}` runs after `{}`", reading.id), None),
         (Phase::Body, Phase::Body) => {
-            let needs = drafts[reader.get()].needs.iter().map(String::as_str).chain([id.as_ref()]);
+            let needs = reader.needs.iter().map(String::as_str).chain([id.as_ref()]);
             let fix = format!("needs: [{}]", needs.collect::<Vec<_>>().join(", "));
             let message = format!("`{}` does not wait for `{id}`", reading.id);
             let diagnostic = report.source.diagnose(Code::NotUpstream, step_use.span, &step_use.pointer, message);
-            report
-                .push(diagnostic.with_help(Some(format!("add `{id}` to the needs of `{}`", reading.id))).with_fix(fix));
+            let help = format!("add `{id}` to the needs of `{}`", reading.id);
+            report.push(diagnostic.with_help(Some(help)).with_fix(fix));
             return;
         }
         (_, Phase::Body) => return,
         // Handlers run one after another.
-        (reading, other) if reading == other && read < reader => return,
+        (reading, other) if reading == other && read.target < read.reader => return,
         _ => (format!("`{id}` need not have run before `{}`", reading.id), None),
     };
     report.span(Code::NotUpstream, step_use.span, &step_use.pointer, message, help);

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use super::step::Draft;
+
 use crate::runbook::{
     Diagnostic,
     diagnostic::{Code, suggestion},
@@ -26,19 +28,29 @@ impl<'a> Report<'a> {
 
     /// A did-you-mean among the ids of steps. There may be thousands of ids and of mistakes: after a while there are
     /// no more suggestions.
-    pub(super) fn suggest_step(&mut self, id: &str, ids: &[&str]) -> Option<String> {
-        self.comparisons += ids.len();
-        if self.comparisons > MAX_COMPARISONS { None } else { suggestion(id, ids.iter().copied()) }
+    pub(super) fn suggest_step(&mut self, id: &str, drafts: &[Draft], own: Option<&str>) -> Option<String> {
+        self.comparisons += drafts.len();
+        if self.comparisons > MAX_COMPARISONS {
+            return None;
+        }
+        let ids: Vec<&str> = drafts.iter().map(|draft| draft.step.id.as_ref()).filter(|id| Some(*id) != own).collect();
+        suggestion(id, ids)
     }
 
     /// A problem of the value at a pointer.
     pub(super) fn value(&mut self, code: Code, pointer: &str, message: impl Into<String>, help: Option<String>) {
+        if self.is_full() {
+            return;
+        }
         let diagnostic = self.source.diagnose(code, self.source.value_span(pointer), pointer, message);
         self.push(diagnostic.with_help(help));
     }
 
     /// A problem of the key at a pointer.
     pub(super) fn key(&mut self, code: Code, pointer: &str, message: impl Into<String>, help: Option<String>) {
+        if self.is_full() {
+            return;
+        }
         let diagnostic = self.source.diagnose(code, self.source.key_span(pointer), pointer, message);
         self.push(diagnostic.with_help(help));
     }
@@ -52,6 +64,9 @@ impl<'a> Report<'a> {
         message: impl Into<String>,
         help: Option<String>,
     ) {
+        if self.is_full() {
+            return;
+        }
         let diagnostic = self.source.diagnose(code, span, pointer, message);
         self.push(diagnostic.with_help(help));
     }
@@ -71,8 +86,12 @@ impl<'a> Report<'a> {
         }
     }
 
+    fn is_full(&self) -> bool {
+        self.diagnostics.len() >= MAX_DIAGNOSTICS
+    }
+
     pub(super) fn push(&mut self, diagnostic: Diagnostic) {
-        if self.diagnostics.len() < MAX_DIAGNOSTICS {
+        if !self.is_full() {
             self.diagnostics.push(diagnostic);
         }
     }

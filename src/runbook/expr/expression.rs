@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, LazyLock, Mutex, PoisonError},
 };
 
@@ -10,7 +11,7 @@ use cel::{Context, ExecutionError, IdedExpr, Value as CelValue};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use serde_json::Value;
 
-use super::{References, Scope, StatusFunction, lookup, meter, parse, references, value};
+use super::{References, Scope, StatusFunction, fuel, lookup, meter, parse, references, value};
 
 /// A compiled expression. Serialised as its source.
 #[derive(Clone)]
@@ -98,7 +99,7 @@ impl Expr {
         }
     }
 
-    /// The value as JSON. Bounded in time and memory whatever the input: see [`meter::FUEL`].
+    /// The value as JSON. Bounded in time and memory whatever the input: see [`fuel::FUEL`].
     pub fn eval(&self, scope: &dyn Scope) -> Result<Value, ExprError> {
         match &self.inner.code {
             Code::Path(path) => lookup::resolve(scope, path).and_then(value::within_limit),
@@ -138,7 +139,7 @@ fn metered_functions(code: &Code) -> &[StatusFunction] {
 }
 
 /// Levels that are evaluated on the stack of the caller. The evaluator takes up to 64 KiB for each.
-const LEVELS_IN_PLACE: usize = 4;
+const LEVELS_IN_PLACE: usize = 8;
 /// Enough for the deepest tree: 48 levels, each with a level of fuel.
 const STACK: usize = 16 * 1024 * 1024;
 
@@ -155,7 +156,7 @@ impl Tree {
                 let thread = builder.spawn_scoped(threads, || self.run(&inputs, holds));
                 let joined = thread
                     .map_err(|error| format!("no thread: {error}"))
-                    .and_then(|thread| thread.join().map_err(|_| "the evaluator gave up".to_owned()));
+                    .and_then(|thread| thread.join().map_err(|_| gave_up().message));
                 joined.unwrap_or_else(|problem| Err(Stopped::Refused(ExprError::new(problem))))
             })
         };
@@ -166,26 +167,34 @@ impl Tree {
     }
 
     fn run(&self, inputs: &references::Fetched<'_>, holds: [bool; 4]) -> Result<Value, Stopped> {
-        let fuel = meter::Fuel::full();
-        let mut context = Context::with_env(meter::environment());
+        let tank = fuel::Fuel::full();
+        let mut context = Context::with_env(fuel::environment());
         for (name, input) in inputs.values() {
             context.add_variable_as_val(name, input.map_err(Stopped::Refused)?);
         }
-        for ((_, _, variable), holds) in StatusFunction::NAMES.into_iter().zip(holds) {
-            context.add_variable_from_value(variable, holds);
+        for ((function, _, variable), holds) in StatusFunction::NAMES.into_iter().zip(holds) {
+            if self.functions.contains(&function) {
+                context.add_variable_from_value(variable, holds);
+            }
         }
         if self.uses_fuel {
-            context.add_variable_as_val(meter::VARIABLE, Box::new(fuel.clone()));
+            context.add_variable_as_val(fuel::VARIABLE, Box::new(tank.clone()));
         }
-        let result = CelValue::resolve_val(&self.metered, &context);
+        // The evaluator has its own invariants; should one break, it is this expression that fails and not the worker.
+        let evaluation = AssertUnwindSafe(|| CelValue::resolve_val(&self.metered, &context));
+        let result = catch_unwind(evaluation).map_err(|_| Stopped::Refused(gave_up()))?;
         // An error may have been swallowed by `||` or `exists`, so ask the tank.
-        if fuel.is_empty() {
+        if tank.is_empty() {
             let message = "the expression takes too long: it looks at, copies or compares too much data";
             return Err(Stopped::Refused(ExprError::new(message)));
         }
         let found = result.map_err(|error| Stopped::Failed(Box::new(error)))?;
         value::to_json(found.as_ref()).map_err(Stopped::Refused)
     }
+}
+
+fn gave_up() -> ExprError {
+    ExprError::new("the evaluator gave up on the expression")
 }
 
 /// Why an evaluation has no value.

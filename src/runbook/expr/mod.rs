@@ -1,11 +1,12 @@
 //! Expressions: CEL, evaluated over JSON.
 //!
 //! `parse` bounds the text and parses it; `references` finds what an expression looks at; `meter` rewrites the
-//! tree so that evaluation pays for what it copies, compares and repeats; `value` converts between JSON and CEL;
+//! tree so that evaluation pays, from its `fuel`, for what it copies, compares and repeats; `value` converts between JSON and CEL;
 //! `lookup` evaluates plain paths without CEL and explains a failed one. The crate `cel` has no fuel of its own,
 //! and its parser and evaluator recurse on the machine's stack, hence the bounds.
 
 mod expression;
+mod fuel;
 mod lookup;
 mod meter;
 mod parse;

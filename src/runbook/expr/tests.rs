@@ -1,5 +1,6 @@
 use std::time::{Duration, Instant};
 
+use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::*;
@@ -40,7 +41,7 @@ fn check(table: &str) {
         match (expected.strip_prefix("! "), eval(source)) {
             (Some(message), Err(error)) => assert_eq!(error, message, "{source}"),
             (None, Ok(value)) => assert_eq!(value.to_string(), expected, "{source}"),
-            (_, result) => panic!("{source}: {result:?}"),
+            (_, result) => unreachable!("{source}: {result:?}"),
         }
     }
 }
@@ -87,7 +88,7 @@ fn values_keep_their_types() {
 #[test]
 fn failures_are_readable() {
     check(
-        r#"
+        r"
         params.envv => ! no such key `envv` in `params`; did you mean `env`?
         steps.build.outputs.it + 1 => ! no such key `it` in `steps.build.outputs`; did you mean `id`?
         steps.other.outputs.x => ! there is no step `other` here
@@ -102,7 +103,7 @@ fn failures_are_readable() {
         params.env && true => ! `&&` does not work on string and bool
         b'abc' => ! a value of the type `bytes` cannot be a result; convert it with `string(…)`
         int('x') > 1 => ! `int` failed: string parse error: invalid digit found in string
-        "#,
+        ",
     );
 }
 
@@ -187,7 +188,7 @@ fn hostile_sources_are_refused_fast() {
             let _ = expr.eval(&world());
         }
         assert!(
-            started.elapsed() < Duration::from_millis(500),
+            started.elapsed() < Duration::from_millis(if cfg!(debug_assertions) { 5_000 } else { 200 }),
             "{} took {:?}",
             &source[..20.min(source.len())],
             started.elapsed()
@@ -214,8 +215,9 @@ fn hostile_evaluations_end() {
     for source in sources {
         let started = Instant::now();
         let error = Expr::compile(source).unwrap().eval(&world).unwrap_err();
-        // Debug builds are some ten times slower than what is shipped.
-        assert!(started.elapsed() < Duration::from_secs(3), "{source} took {:?}: {error}", started.elapsed());
+        // Debug builds are some ten times slower than what is shipped, and tests share the machine.
+        let limit = Duration::from_secs(if cfg!(debug_assertions) { 30 } else { 1 });
+        assert!(started.elapsed() < limit, "{source} took {:?}: {error}", started.elapsed());
     }
 }
 
@@ -232,4 +234,78 @@ fn deep_and_large_values_are_refused() {
     assert_eq!(eval("size(params.deep) == 1"), "a value nests deeper than 128 levels");
     assert_eq!(eval("params.text"), "the result is larger than 256 KiB");
     assert_eq!(eval("params.text + 'x'"), "the result is larger than 256 KiB");
+}
+
+#[test]
+fn arithmetic_never_panics() {
+    let sources = [
+        "timestamp('9999-12-31T23:59:59Z') + duration('1000000h')",
+        "timestamp('0001-01-01T00:00:00Z') - duration('1000000h')",
+        "timestamp('9999-12-31T23:59:59Z') - timestamp('0001-01-01T00:00:00Z')",
+        "duration('2000000h') + duration('2000000h')",
+        "duration('9223372036s') + duration('9223372036s')",
+        "duration('-9223372036854775s') - duration('9223372036854775s')",
+        "-9223372036854775808 / -1",
+        "-9223372036854775808 % -1",
+        "-(-9223372036854775808)",
+        "-9223372036854775808 - 1",
+        "9223372036854775807 * 2",
+        "18446744073709551615u + 1u",
+        "0u - 1u",
+        "1 % 0",
+        "int(1e300)",
+        "int(-1e300)",
+        "uint(-1.0)",
+        "uint(1e300)",
+        "int('9223372036854775808')",
+        "[1][-1]",
+        "[1][9223372036854775807]",
+        "'abc'[0]",
+        "{1: 2}[1.5]",
+        "timestamp('x')",
+        "duration('x')",
+        "timestamp('2026-01-01T00:00:00Z').getHours('nowhere/else')",
+        "timestamp('2026-01-01T00:00:00Z').getHours('+99:99')",
+        "string(b'\\xff')",
+        "{'a': 1, 'a': 2}",
+        "{[1]: 2}",
+        "null + null",
+        "optional.none().value()",
+        "[1, 2].map(x, x, x)",
+        "params.?a.?b.?c",
+        "type(type(1))",
+        "timestamp(9223372036854775807)",
+        "timestamp(-9223372036854775807)",
+        "int(timestamp('2026-01-01T00:00:00Z'))",
+        "size(1)",
+        "'a' in 'abc'",
+        "1 in {'a': 1}",
+        "double('nan') == double('nan')",
+    ];
+    for source in sources {
+        if let Err(message) = eval(source) {
+            assert!(!message.contains("gave up"), "{source}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever the words, compiling and evaluating answer, and offsets are inside of the text.
+    #[test]
+    fn random_words_never_panic(
+        words in prop::collection::vec("params|steps|\\.|build|outputs|hosts|n|env|\\[|\\]|\\(|\\)|\\{|\\}|:|,|'a'|\"|'|ä|1|-|\\+|/|%|\\?|==|&&|!|map|has|size|h|in|matches| |always|u|1e9|b'x'|optional|of", 0..24)
+    ) {
+        let source = words.concat();
+        match Expr::compile(&source) {
+            Ok(expr) => {
+                let _ = expr.eval(&world());
+                for mention in &expr.references().mentions {
+                    prop_assert!(source.is_char_boundary(mention.offset));
+                }
+            }
+            Err(error) => prop_assert!(error.offset.is_none_or(|offset| source.is_char_boundary(offset)), "{source}: {error:?}"),
+        }
+    }
 }

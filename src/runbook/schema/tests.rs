@@ -20,6 +20,7 @@ fn every_property_is_described_and_every_map_is_closed() {
             Value::Object(entries) => {
                 if let Some(Value::Object(properties)) = entries.get("properties")
                     && !path.starts_with("/properties/params")
+                    && path != "/$defs/param/properties"
                 {
                     assert!(entries.get("additionalProperties") == Some(&json!(false)), "{path} is open");
                     for (name, property) in properties {

@@ -129,14 +129,14 @@ fn property_description(holder: Option<&Value>, property: &str) -> Option<String
 fn types(kind: &TypeKind) -> String {
     let names: Vec<&str> = match kind {
         TypeKind::Single(single) => vec![single.as_str()],
-        TypeKind::Multiple(set) => set.iter().map(|kind| kind.as_str()).collect(),
+        TypeKind::Multiple(set) => set.iter().map(jsonschema::JsonType::as_str).collect(),
     };
     let names: Vec<&str> = names.into_iter().map(noun).collect();
     names.join(" or ")
 }
 
 /// The words of YAML rather than those of JSON.
-pub(super) fn noun(name: &str) -> &'static str {
+pub(in crate::runbook) fn noun(name: &str) -> &'static str {
     match name {
         "string" => "a string",
         "integer" => "an integer",

@@ -160,8 +160,7 @@ impl Builder<'_> {
     fn scalar(&mut self, text: &str, plain: bool, tag: Option<&Tag>, span: Span) -> Value {
         match tag.map(|tag| (tag.is_yaml_core_schema(), tag.suffix())) {
             None | Some((true, "int" | "float" | "bool" | "null")) if plain => scalar::resolve(text),
-            None | Some((true, "str")) => Value::String(text.to_owned()),
-            Some((false, "")) => Value::String(text.to_owned()),
+            None | Some((true, "str") | (false, "")) => Value::String(text.to_owned()),
             _ => {
                 self.report(problem(Code::YamlUnsupported, span, "tags are not supported"));
                 Value::String(text.to_owned())

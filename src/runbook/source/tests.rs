@@ -1,4 +1,7 @@
-use std::time::{Duration, Instant};
+use std::{
+    fmt::Write as _,
+    time::{Duration, Instant},
+};
 
 use serde_json::json;
 
@@ -74,6 +77,14 @@ fn problems_have_positions() {
 }
 
 #[test]
+fn byte_order_marks_and_odd_line_ends_are_read() {
+    let source = read("\u{feff}a: 1\nb: x\n");
+    assert_eq!(*source.json(), json!({"a": 1, "b": "x"}));
+    assert_eq!(source.position(source.value_span("/b").start), (2, 4));
+    assert_eq!(*read("a: 1\rb: 2\r").json(), json!({"a": 1, "b": 2}));
+}
+
+#[test]
 fn aliases_are_copied() {
     assert_eq!(*read("a: &x {b: 1}\nc: *x\n").json(), json!({"a": {"b": 1}, "c": {"b": 1}}));
 }
@@ -86,7 +97,10 @@ fn bombs_are_refused_fast() {
         bomb.push_str(&line);
     }
     let text_bomb = format!("a: &a \"{}\"\nb: [{}]\n", "x".repeat(500_000), vec!["*a"; 10_000].join(", "));
-    let nested: String = (0..1_400).map(|i| format!("{}a:\n", " ".repeat(i))).collect();
+    let mut nested = String::new();
+    for level in 0..1_400 {
+        let _ = writeln!(nested, "{}a:", " ".repeat(level));
+    }
     let cases = [
         ("x".repeat(10_000_000), "YAML_TOO_LARGE"),
         (bomb, "YAML_TOO_MANY_NODES"),
@@ -106,7 +120,10 @@ fn bombs_are_refused_fast() {
         let took = started.elapsed();
         let start = &text[..text.len().min(20)];
         assert!(found.last().is_some_and(|p| p.starts_with(code)), "{start}: {:?}", found.first());
-        // What is shipped is some ten times faster than the debug build that tests run.
-        assert!(took < Duration::from_secs(2), "{start} took {took:?}");
+        // What is shipped is some ten times faster than the debug build, and tests share the machine.
+        assert!(
+            took < Duration::from_millis(if cfg!(debug_assertions) { 10_000 } else { 200 }),
+            "{start} took {took:?}"
+        );
     }
 }

@@ -5,7 +5,8 @@
 //!   writing statement), which is why they cannot deadlock and need no lock order among themselves. Reading
 //!   verbs are single statements over a snapshot (WAL). `BUSY` is repeated five times before it is answered.
 //! - **Durability**: `synchronous = FULL`: what was answered is on the disk. Claims and beats could do with
-//!   less; switching the pragma costs two more calls to the connection's thread, as much as the sync saves.
+//!   less, but this pragma takes effect when it is prepared, so it cannot be part of a cached script, and a
+//!   second writing connection would empty the page cache of the first with every write.
 //! - **Words** (statuses, lanes) are bound from [`crate::model`]; statements are in `queries/`, one verb a file.
 
 mod arguments;
@@ -65,6 +66,12 @@ impl SqliteStore {
     /// the floor that a benchmark compares commits with.
     pub async fn one_row_commit_floor(&self, n: usize) -> Result<Vec<Duration>, StoreError> {
         self.writer.floor(include_str!("queries/probe.sql"), n).await.map_err(|error| store_error(&error))
+    }
+
+    /// Lets the file grow to so many pages only, for this connection: what a full disk looks like.
+    #[doc(hidden)]
+    pub async fn limit_pages(&self, pages: u32) -> Result<(), StoreError> {
+        self.writer.limit_pages(pages).await.map_err(|error| store_error(&error))
     }
 
     async fn write(&self, sql: &'static str, arguments: SqliteArguments) -> Result<Vec<SqliteRow>, StoreError> {

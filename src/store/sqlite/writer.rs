@@ -11,7 +11,7 @@ use std::{
 };
 
 use sqlx::{
-    Connection, Executor, SqliteConnection,
+    AssertSqlSafe, Connection, Executor, SqliteConnection,
     sqlite::{SqliteArguments, SqliteRow},
 };
 use tokio::sync::Mutex;
@@ -79,6 +79,12 @@ impl Writer {
             durations.push(begin.elapsed());
         }
         Ok(durations)
+    }
+
+    pub(super) async fn limit_pages(&self, pages: u32) -> Result<(), sqlx::Error> {
+        // A pragma takes no arguments; the number is ours.
+        let sql = AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
+        self.0.lock().await.connection.execute(sql).await.map(drop)
     }
 
     /// Waits for the script in progress, then closes. Folds the log back into the database file.

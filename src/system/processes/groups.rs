@@ -41,6 +41,10 @@ impl Grouped {
     /// There is nobody to hold a lease against.
     pub fn extend(&self, _valid: Duration) {}
 
+    /// Nothing to wait for: each process kills its group when it is dropped.
+    #[expect(clippy::unused_async, reason = "the same as on Linux")]
+    pub async fn shutdown(self) {}
+
     pub fn supervisor_id(&self) -> Option<u32> {
         None
     }
@@ -118,8 +122,9 @@ impl Process for GroupedProcess {
     fn terminate(&mut self, grace: Duration) {
         let signal = if grace.is_zero() { Signal::KILL } else { Signal::TERM };
         self.signal(signal);
-        let kill_at = Instant::now() + grace;
-        self.kill_at = Some(self.kill_at.map_or(kill_at, |before| before.min(kill_at)));
+        // A grace beyond the clock's range never runs out.
+        let kill_at = Instant::now().checked_add(grace);
+        self.kill_at = self.kill_at.into_iter().chain(kill_at).min();
     }
 }
 

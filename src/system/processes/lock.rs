@@ -40,12 +40,12 @@ pub async fn take(path: &Path, timeout: Duration) -> io::Result<File> {
 }
 
 async fn lock_within(file: &File, timeout: Duration) -> io::Result<bool> {
-    let deadline = Instant::now() + timeout;
+    let started = Instant::now();
     loop {
         match flock(file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(true),
             Err(Errno::INTR) => {}
-            Err(Errno::WOULDBLOCK) if Instant::now() >= deadline => return Ok(false),
+            Err(Errno::WOULDBLOCK) if started.elapsed() >= timeout => return Ok(false),
             Err(Errno::WOULDBLOCK) => sleep(POLL).await,
             Err(error) => return Err(error.into()),
         }

@@ -24,6 +24,7 @@ use tokio::{
     process::{Child, Command},
     sync::oneshot,
     task::JoinSet,
+    time::timeout,
 };
 
 use super::{
@@ -35,6 +36,9 @@ use crate::{
     ports::{Exit, Process, ProcessSpec, Processes, SpawnError},
     system::supervisor::{self, Arguments, Stage},
 };
+
+/// How long a supervisor whose socket is closed may take to kill its trees, before it is killed itself.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long the supervisor before may take to let go of the lock.
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
@@ -80,8 +84,10 @@ pub fn supervisor_hook() -> Option<ExitCode> {
 
 impl Supervised {
     /// Starts the supervisor. Needs a tokio runtime, here and for every call.
+    ///
+    /// Raises this process's soft limit of open files to the hard one; the steps keep the old one.
     pub async fn start(config: SupervisorConfig) -> io::Result<Supervised> {
-        let lease = config.lease.map(|valid| boot_time() + valid);
+        let lease = config.lease.map(|valid| boot_time().saturating_add(valid));
         let supervised = Supervised {
             config,
             open_files: raise_open_files(),
@@ -97,10 +103,18 @@ impl Supervised {
     /// Lets the trees live for `valid` from now. The first call switches the lease on if the configuration did
     /// not. Once it has run out every tree is killed, and nothing starts until the next call.
     pub fn extend(&self, valid: Duration) {
-        let until = boot_time() + valid;
+        let until = boot_time().saturating_add(valid);
         *self.lease() = Some(until);
         if let Some(link) = self.open_link() {
             link.send(supervisor::encode_extend(until));
+        }
+    }
+
+    /// Kills every tree and waits until nothing of any is left.
+    pub async fn shutdown(self) {
+        if let Some(link) = self.open_link() {
+            link.close();
+            link.until_abandoned().await;
         }
     }
 
@@ -181,18 +195,21 @@ impl Supervised {
     }
 }
 
-/// Serves one supervisor until it is gone, then makes sure that nothing of its trees is left, and only then
-/// lets those who wait know.
+/// Serves one supervisor until it is gone, makes sure that nothing of its trees is left, and only then lets
+/// those who wait know.
 async fn attend(link: Arc<Link>, mut child: Child, worker: crate::model::WorkerId) {
     tokio::select! {
         () = link.read_answers() => {}
         () = link.write_outbox() => {}
     }
     link.close();
-    // Gone already, or of no use any more. An error means that it has been reaped.
-    let _ = child.start_kill();
-    let _ = child.wait().await;
-    let _ = tokio::task::spawn_blocking(move || kill_leftovers(&[worker])).await;
+    // It leaves with success only when nothing is left.
+    let left = timeout(LEAVE_PATIENCE, child.wait()).await;
+    if !matches!(left, Ok(Ok(status)) if status.success()) {
+        // An error means that it is gone already.
+        let _ = child.kill().await;
+        let _ = tokio::task::spawn_blocking(move || kill_leftovers(&[worker])).await;
+    }
     link.abandon();
 }
 

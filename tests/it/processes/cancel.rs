@@ -168,3 +168,12 @@ async fn dropping_the_adapter_kills_every_tree() {
     world.mark.until_none_is_left(PATIENCE).await;
     assert!(trees[0].wait().await.is_err());
 }
+
+#[tokio::test]
+async fn shutdown_answers_when_nothing_is_left() {
+    let world = World::new().await;
+    let mut trees = forest(&world, 24).await;
+    world.processes.shutdown().await;
+    assert_eq!(world.mark.living(), Vec::<String>::new());
+    assert!(trees[0].wait().await.is_err());
+}

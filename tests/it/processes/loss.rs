@@ -114,16 +114,42 @@ async fn leftovers_of_a_dead_worker_are_found_by_what_they_carry() {
     let orders = Orders::new(&mark, SHAPES.len());
     let mut worker = orders.start();
     let supervisor = only_child(worker.id());
-    // Both at once, as when the machine runs out of memory.
+    // Both at once, as when the machine runs out of memory: neither may act on the other's end.
     send(worker.id(), Signal::STOP);
-    send(supervisor, Signal::STOP);
-    send(worker.id(), Signal::KILL);
     send(supervisor, Signal::KILL);
+    send(worker.id(), Signal::KILL);
     worker.wait().unwrap();
     let killed = kill_leftovers(&[config().worker, orders.worker]);
     assert!(killed > 0);
     assert_eq!(mark.living(), Vec::<String>::new());
     assert_eq!(kill_leftovers(&[orders.worker]), 0);
+}
+
+#[tokio::test]
+async fn a_leftover_that_lost_its_tag_is_known_by_its_environment() {
+    let (worker, other) = (config().worker, config().worker);
+    let start = |worker: opsroom::model::WorkerId| {
+        let mut command = std::process::Command::new("sleep");
+        command.arg("90000").env_clear().env("OPSROOM_WORKER", worker.to_string()).spawn().unwrap()
+    };
+    let (mut leftover, mut foreign) = (start(worker), start(other));
+    assert_eq!(kill_leftovers(&[worker]), 1);
+    assert!(!leftover.wait().unwrap().success());
+    assert!(foreign.try_wait().unwrap().is_none());
+    foreign.kill().unwrap();
+    foreign.wait().unwrap();
+}
+
+#[tokio::test]
+async fn a_worker_inside_a_step_goes_with_all_that_it_started() {
+    let world = World::new().await;
+    let orders = Orders::new(&world.mark, 12);
+    let mut process = world.spawn(&format!("{} & $S", orders.as_script())).await;
+    // One is ours, the others the inner worker's.
+    world.mark.until_sleeping(1 + orders.sleeps()).await;
+    process.terminate(Duration::ZERO);
+    process.wait().await.unwrap();
+    assert_eq!(world.mark.living(), Vec::<String>::new());
 }
 
 /// The one child that a process has, whichever of its threads made it.

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests, where it is allowed")]
 
 mod cancel;
+mod groups;
 mod loss;
 mod start;
 mod worker;

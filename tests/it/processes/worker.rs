@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     cancel::forest,
-    world::{Mark, World, config, worker_command},
+    world::{Mark, SHAPES, World, config, worker_command},
 };
 
 /// What a worker is told on its standard input.
@@ -28,6 +28,19 @@ pub struct Orders {
 impl Orders {
     pub fn new(mark: &Mark, trees: usize) -> Orders {
         Orders { worker: config().worker, mark: mark.0.clone(), trees, lock: None, lease_ms: None }
+    }
+
+    /// The worker as a line of a script.
+    pub fn as_script(&self) -> String {
+        let command = worker_command();
+        let words: Vec<_> = [command.get_program()].into_iter().chain(command.get_args()).collect();
+        let words = words.join(std::ffi::OsStr::new(" ")).into_string().unwrap();
+        format!("echo '{}' | {words}", serde_json::to_string(self).unwrap())
+    }
+
+    /// How many sleeps its trees come to.
+    pub fn sleeps(&self) -> usize {
+        SHAPES.iter().cycle().take(self.trees).map(|(_, sleeps)| sleeps).sum()
     }
 
     /// Starts a worker and waits until its trees are up.

@@ -102,22 +102,21 @@ pub async fn an_end_seals_the_run(world: &World) {
 pub async fn another_owner_is_fenced(world: &World) {
     let row = world.owned(1, W1).await;
     let before = world.everything(row.id).await;
-    let good = next(&row);
-    let wrong = [
-        RunCommit { run: run_id(99), ..good.clone() },
-        RunCommit { epoch: good.epoch.next(), ..good.clone() },
-        RunCommit { epoch: Epoch(0), ..good.clone() },
-        RunCommit { worker: W2, ..good.clone() },
-        RunCommit { version: good.version + 1, ..good.clone() },
-        RunCommit { version: good.version - 1, ..good.clone() },
-        RunCommit { worker: W2, ..end(&row) },
-        RunCommit { worker: W2, ..park(&row, WaitingOn::Timer) },
-    ];
-    for commit in wrong {
-        assert_eq!(world.commit(commit).await, CommitAnswer::Fenced);
-        assert_eq!(world.everything(row.id).await, before);
+    for good in [next(&row), end(&row), park(&row, WaitingOn::Timer)] {
+        let wrong = [
+            RunCommit { run: run_id(99), ..good.clone() },
+            RunCommit { epoch: good.epoch.next(), ..good.clone() },
+            RunCommit { epoch: Epoch(0), ..good.clone() },
+            RunCommit { worker: W2, ..good.clone() },
+            RunCommit { version: good.version + 1, ..good.clone() },
+            RunCommit { version: good.version - 1, ..good },
+        ];
+        for commit in wrong {
+            assert_eq!(world.commit(commit).await, CommitAnswer::Fenced);
+            assert_eq!(world.everything(row.id).await, before);
+        }
     }
-    assert_eq!(world.commit(good).await, CommitAnswer::Committed);
+    assert_eq!(world.commit(next(&row)).await, CommitAnswer::Committed);
 }
 
 pub async fn a_repeated_commit_is_written_once(world: &World) {
@@ -301,8 +300,12 @@ pub async fn an_empty_batch(world: &World) {
     let row = world.owned(1, W1).await;
     let quiet = RunCommit { events: vec![], sequence_head: 0, ..next(&row) };
     assert_eq!(world.commit(quiet.clone()).await, CommitAnswer::Committed);
-    assert_eq!(world.commit(quiet).await, CommitAnswer::Committed);
+    assert_eq!(world.commit(quiet.clone()).await, CommitAnswer::Committed);
     assert_eq!(world.row(row.id).await.version, row.version + 1);
+    // Until another one has followed it.
+    let second = RunCommit { version: row.version + 1, ..quiet.clone() };
+    assert_eq!(world.commit(second).await, CommitAnswer::Committed);
+    assert_eq!(world.commit(quiet).await, CommitAnswer::Fenced);
     let kind = SignalKind::Resolve {
         step: "s".to_owned(),
         verdict: "succeeded".to_owned(),

@@ -17,7 +17,7 @@ FROM (
         value ->> 17 AS error, value ->> 18 AS beat_at
     FROM jsonb_each($3)
 ) AS b
-WHERE runs.id = b.id AND runs.epoch = b.epoch AND runs.claimed_by = b.worker AND runs.version = b.version
+WHERE runs.id = b.id AND runs.epoch = b.epoch AND +runs.claimed_by = b.worker AND runs.version = b.version
     AND runs.ended_at IS NULL AND (NOT b.all_signals OR runs.signal_seq = b.signals_applied);
 
 SELECT abs(-9223372036854775808 + 0 * changes()) WHERE changes() <> $7;

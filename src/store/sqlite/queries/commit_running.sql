@@ -1,4 +1,5 @@
 -- Commits after which the owner keeps the run, guarded by ownership. Sets no column of an index but status.
+-- The + keeps the planner from idx_runs_owner: the row is found by its id.
 UPDATE runs
 SET status = b.status, version = runs.version + 1, heartbeat_at = b.at,
     started_at = coalesce(runs.started_at, b.started_at),
@@ -11,7 +12,7 @@ FROM (
         value ->> 11 AS all_signals
     FROM jsonb_each($1)
 ) AS b
-WHERE runs.id = b.id AND runs.epoch = b.epoch AND runs.claimed_by = b.worker AND runs.version = b.version
+WHERE runs.id = b.id AND runs.epoch = b.epoch AND +runs.claimed_by = b.worker AND runs.version = b.version
     AND runs.ended_at IS NULL AND (NOT b.all_signals OR runs.signal_seq = b.signals_applied);
 
 -- All or nothing: SQLite has no RAISE outside triggers, but abs() of the smallest integer is an error.

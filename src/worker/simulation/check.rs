@@ -2,8 +2,7 @@
 
 use super::fleet::Fleet;
 use crate::{
-    control::taking_up,
-    engine::{Event, Stage},
+    engine::{Event, Fact, Run, Stage},
     model::{RunId, RunStatus, TenantId},
     runbook::Plan,
 };
@@ -26,8 +25,14 @@ pub async fn check_run(fleet: &Fleet, id: RunId) -> RunStatus {
     assert_eq!(stored.last().unwrap().sequence, row.sequence_head, "{id}: the head is the last event");
 
     // The state is the fold of the log, and the row and the steps at rest agree with it.
-    let facts: Vec<_> = stored.iter().filter_map(|event| taking_up::fact(&plan, event).unwrap()).collect();
-    let run = crate::engine::Run::replay(&plan, id, std::sync::Arc::default(), &facts);
+    let facts: Vec<_> = stored
+        .iter()
+        .filter_map(|stored| {
+            let event = Event::from_stored(&plan, &stored.kind, &stored.data).unwrap()?;
+            Some(Fact { at: stored.at, event })
+        })
+        .collect();
+    let run = Run::replay(&plan, id, std::sync::Arc::default(), &facts);
     let Stage::Ended(status) = run.stage() else { panic!("{id}: not ended: {:?}", run.stage()) };
     assert_eq!(row.status, status, "{id}: row and log agree");
     assert_eq!(facts.iter().filter(|f| matches!(f.event, Event::RunFinished { .. })).count(), 1, "{id}: one end");

@@ -1,0 +1,189 @@
+//! The workloads.
+
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rustix::fs::statfs;
+
+use super::{
+    BenchArgs, BenchError, Report, Workload, floor,
+    rig::Rig,
+    stats::{median, percentile, rounded},
+};
+use crate::{
+    actions::{Registry, catalog},
+    model::{StepStatus, TenantId},
+    ports::{RunFilter, Store},
+    runbook::{Plan, compile},
+};
+
+/// `statfs` says this of a memory file system (`linux/magic.h`).
+const TMPFS_MAGIC: i64 = 0x0102_1994;
+
+/// Runs of the throughput workload, and how many are submitted at once.
+const RUNS: usize = 1_000;
+const BATCH: usize = 100;
+
+/// Commits of the floor, before and after the workload each.
+const FLOOR: usize = 100;
+
+/// Measures a workload in `dir`, which is made and removed.
+pub async fn run(args: &BenchArgs, dir: PathBuf, registry: Registry) -> Result<Report, BenchError> {
+    std::fs::create_dir_all(&dir)?;
+    let measured =
+        if is_tmpfs(&dir)? { Err(BenchError::Tmpfs(dir.clone())) } else { measure(args, &dir, registry).await };
+    std::fs::remove_dir_all(&dir)?;
+    measured
+}
+
+fn is_tmpfs(dir: &Path) -> Result<bool, BenchError> {
+    let kind = statfs(dir).map_err(std::io::Error::from)?.f_type;
+    Ok(i128::from(kind) == i128::from(TMPFS_MAGIC))
+}
+
+async fn measure(args: &BenchArgs, dir: &Path, registry: Registry) -> Result<Report, BenchError> {
+    let slots = if args.workload == Workload::Throughput { 256 } else { 4 };
+    let mut rig = Rig::start(dir, registry, slots).await?;
+    let plan = Arc::new(plan(args)?);
+    let steps = plan.steps.len();
+    // The first run fills caches and pages; its time is nobody's.
+    rig.once(&plan).await?;
+    let mut floors = rig.store.one_row_commit_floor(FLOOR).await?;
+    let samples = sample(args, &mut rig, &plan).await?;
+    floors.extend(rig.store.one_row_commit_floor(FLOOR).await?);
+    let runs = 1 + samples.len() * if args.workload == Workload::Throughput { RUNS } else { 1 };
+    let (steps_recorded, events_recorded) = recorded(&*rig.store, runs, steps).await?;
+    rig.stop().await;
+
+    let commit = median(&floors).unwrap_or_default();
+    let middle = median(&samples).unwrap_or_default();
+    let (floor_ms, ratio) = match args.workload {
+        Workload::Chain => (commit, Some(middle / (commit * (steps + 1) as f64))),
+        Workload::Spawn => {
+            let one = floor::spawn(FLOOR)? + commit;
+            (one, Some(middle / (one * steps as f64)))
+        }
+        _ => (commit, None),
+    };
+    let per_second = match args.workload {
+        Workload::Throughput => Some((RUNS * steps) as f64 / (middle / 1_000.0)),
+        Workload::Pickup => None,
+        _ => Some(steps as f64 / (middle / 1_000.0)),
+    };
+    Ok(Report {
+        workload: name(args.workload),
+        store: "sqlite",
+        samples: samples.len(),
+        median_ms: Some(rounded(middle)),
+        p50_ms: percentile(&samples, 0.5).map(rounded),
+        p95_ms: percentile(&samples, 0.95).map(rounded),
+        p99_ms: percentile(&samples, 0.99).map(rounded),
+        steps_per_s: per_second.map(f64::round),
+        floor_ms: Some(rounded(floor_ms)),
+        ratio: ratio.map(rounded),
+        steps_recorded,
+        events_recorded,
+    })
+}
+
+async fn sample(args: &BenchArgs, rig: &mut Rig, plan: &Arc<Plan>) -> Result<Vec<Duration>, BenchError> {
+    let mut samples = Vec::new();
+    for _ in 0..args.samples.max(1) {
+        samples.push(match args.workload {
+            Workload::Chain | Workload::Fanout | Workload::Spawn => rig.once(plan).await?,
+            Workload::Throughput => throughput(rig, plan).await?,
+            Workload::Pickup => {
+                // Idle: nothing is under way and no sweep has just run.
+                tokio::time::sleep(Duration::from_millis(7)).await;
+                rig.pick_up(plan).await?
+            }
+        });
+    }
+    Ok(samples)
+}
+
+async fn throughput(rig: &mut Rig, plan: &Arc<Plan>) -> Result<Duration, BenchError> {
+    let started = Instant::now();
+    for _ in 0..RUNS / BATCH {
+        rig.submit(plan, BATCH).await?;
+    }
+    rig.wait(RUNS).await?;
+    Ok(started.elapsed())
+}
+
+fn name(workload: Workload) -> &'static str {
+    match workload {
+        Workload::Chain => "chain",
+        Workload::Fanout => "fanout",
+        Workload::Throughput => "throughput",
+        Workload::Pickup => "pickup",
+        Workload::Spawn => "spawn",
+    }
+}
+
+/// The workload's runbook, written and compiled as a user's would be.
+fn plan(args: &BenchArgs) -> Result<Plan, BenchError> {
+    let mut yaml = String::from("version: 1\nname: bench\nsteps:\n");
+    let assert = "uses: assert, with: {that: true}";
+    let program = "run: [/bin/true]";
+    let chain = |yaml: &mut String, steps: usize, action: &str| {
+        for i in 0..steps {
+            let needs = if i == 0 { String::new() } else { format!("needs: [s{}], ", i - 1) };
+            // Writing to a string does not fail.
+            let _ = writeln!(yaml, "  - {{id: s{i}, {needs}{action}}}");
+        }
+    };
+    match args.workload {
+        Workload::Chain => chain(&mut yaml, args.size.unwrap_or(40), assert),
+        Workload::Spawn => chain(&mut yaml, args.size.unwrap_or(40), program),
+        Workload::Throughput => chain(&mut yaml, args.size.unwrap_or(5), assert),
+        Workload::Pickup => chain(&mut yaml, 1, assert),
+        Workload::Fanout => {
+            let width = args.size.unwrap_or(1_000);
+            for i in 0..width {
+                let _ = writeln!(yaml, "  - {{id: s{i}, {assert}}}");
+            }
+            let all: Vec<String> = (0..width).map(|i| format!("s{i}")).collect();
+            let _ = writeln!(yaml, "  - {{id: join, needs: [{}], {assert}}}", all.join(", "));
+        }
+    }
+    let compiled = compile("bench.yaml", &yaml, &catalog());
+    compiled.map(|compiled| compiled.plan).map_err(|problems| BenchError::Compile(format!("{:?}", problems.first())))
+}
+
+/// Counts what the store has: every step succeeded, and has its two events.
+async fn recorded(store: &dyn Store, runs: usize, steps: usize) -> Result<(u64, u64), BenchError> {
+    let (mut found_steps, mut found_events, mut found_runs) = (0_u64, 0_u64, 0_u64);
+    let mut filter = RunFilter { limit: 200, ..RunFilter::default() };
+    loop {
+        let page = store.runs(TenantId::DEFAULT, &filter).await?;
+        for run in &page.items {
+            found_runs += 1;
+            let rows = store.steps(run.id).await?;
+            found_steps += rows.iter().filter(|row| row.status == StepStatus::Succeeded).count() as u64;
+            let events = store.events(run.id, 0, usize::MAX >> 1).await?;
+            found_events +=
+                events.iter().filter(|e| matches!(e.kind.action.as_str(), "step_started" | "step_succeeded")).count()
+                    as u64;
+        }
+        filter.before = page.items.last().map(|run| run.id);
+        if !page.more {
+            break;
+        }
+    }
+    let expected = (runs * steps) as u64;
+    for (what, found, expected) in [
+        ("runs", found_runs, runs as u64),
+        ("steps", found_steps, expected),
+        ("events of steps", found_events, 2 * expected),
+    ] {
+        if found != expected {
+            return Err(BenchError::NotRecorded { what, found, expected });
+        }
+    }
+    Ok((found_steps, found_events))
+}
