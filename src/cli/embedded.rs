@@ -57,7 +57,7 @@ impl Embedded {
             clock: Arc::new(SystemClock),
             ids: Arc::new(RandomIds),
             secrets: Arc::new(EnvSecrets::new(config.secrets.variables.iter().cloned())),
-            masks: Arc::new(SecretMasks),
+            masks: Arc::new(SecretMasks::default()),
             executors: Arc::new(Registry::new([])),
             workspaces: Arc::new(FolderWorkspaces::new(folder)),
             plans: Plans::new(store.clone()),

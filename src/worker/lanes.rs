@@ -82,10 +82,7 @@ impl Lanes {
         let source = move |_| {
             // Given once: a restarted worker finds nothing more to do.
             let given = receiver.lock().unwrap_or_else(PoisonError::into_inner).take();
-            Source::Given {
-                runs: given.unwrap_or_else(|| mpsc::unbounded_channel().1),
-                exhausted: exhausted.clone(),
-            }
+            Source::Given { runs: given.unwrap_or_else(|| mpsc::unbounded_channel().1), exhausted: exhausted.clone() }
         };
         let monitor = self.register(Monitor::new(), format!("own-{}", self.worker), slots, source);
         monitor
