@@ -13,6 +13,7 @@
 //! | 6 | [`cli`] | one file a command |
 
 pub mod actions;
+pub mod cli;
 pub mod control;
 pub mod engine;
 pub mod feed;

@@ -8,7 +8,7 @@ mod action;
 mod expressions;
 mod graph;
 mod header;
-mod keys;
+pub(super) mod keys;
 mod references;
 mod report;
 mod step;

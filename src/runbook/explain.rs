@@ -6,9 +6,12 @@ use serde_json::Value;
 
 use super::{
     Action, Catalog,
+    compile::keys,
     diagnostic::{closest, suggestion},
     schema,
 };
+
+const UNAVAILABLE: &str = " Not available in this build.";
 
 /// There is no such key or action.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,7 +44,7 @@ pub fn explain(path: Option<&str>, catalog: &Catalog) -> Result<String, UnknownP
 
 fn overview(catalog: &Catalog) -> String {
     let mut text = "A runbook has these keys:\n".to_owned();
-    list_properties(&mut text, schema::runbook());
+    list_properties(&mut text, schema::runbook(), Some(""));
     text.push_str("\nActions for `uses`:\n");
     let actions: Vec<&Action> = catalog.iter().filter(|action| action.name != "run").collect();
     let width = actions.iter().map(|action| action.name.len()).max().unwrap_or(0);
@@ -55,7 +58,7 @@ fn overview(catalog: &Catalog) -> String {
 fn of_action(action: &Action) -> String {
     let schema = (action.schema)();
     let mut text = format!("{}: {}\n\nParameters:\n", action.name, action.summary);
-    list_properties(&mut text, &schema);
+    list_properties(&mut text, &schema, None);
     if !action.secret_fields.is_empty() {
         let _ = writeln!(text, "\nNames of secrets go into: {}", action.secret_fields.join(", "));
     }
@@ -71,13 +74,16 @@ fn of_key(path: &str, node: &Value) -> String {
     if let Some(description) = description(node) {
         let _ = writeln!(text, "{description}");
     }
+    if !keys::is_available(path) {
+        let _ = writeln!(text, "{}", UNAVAILABLE.trim_start());
+    }
     if let Some(words) = resolve(node).get("enum").and_then(Value::as_array) {
         let words: Vec<String> = words.iter().map(to_yaml).collect();
         let _ = writeln!(text, "\nOne of: {}", words.join(", "));
     }
     if inner(node).get("properties").is_some() {
         text.push_str("\nKeys:\n");
-        list_properties(&mut text, inner(node));
+        list_properties(&mut text, inner(node), Some(path));
     }
     let examples = node.get("examples").or_else(|| resolve(node).get("examples")).and_then(Value::as_array);
     for example in examples.into_iter().flatten() {
@@ -86,16 +92,22 @@ fn of_key(path: &str, node: &Value) -> String {
     text
 }
 
-fn list_properties(text: &mut String, schema: &Value) {
+/// `path` is that of a key of the language, whose parts may not be available.
+fn list_properties(text: &mut String, schema: &Value, path: Option<&str>) {
     let required: Vec<&str> =
         schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
     let properties: Vec<(&String, &Value)> =
         schema.get("properties").and_then(Value::as_object).into_iter().flatten().collect();
     let width = properties.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     for (name, property) in properties {
+        let at = path.map(|path| if path.is_empty() { name.clone() } else { format!("{path}.{name}") });
+        let unavailable = if at.is_none_or(|at| keys::is_available(&at)) { "" } else { UNAVAILABLE };
         let needed = if required.contains(&name.as_str()) { " Required." } else { "" };
-        let _ =
-            writeln!(text, "  {name:width$}  {}{needed}", description(property).unwrap_or(type_of(property).as_str()));
+        let _ = writeln!(
+            text,
+            "  {name:width$}  {}{needed}{unavailable}",
+            description(property).unwrap_or(type_of(property).as_str())
+        );
     }
 }
 
@@ -186,6 +198,9 @@ mod tests {
             ),
             "{retry}"
         );
+        let foreach = explain(Some("steps.foreach"), &catalog()).unwrap();
+        assert!(foreach.contains("\nNot available in this build.\n"), "{foreach}");
+        assert!(explain(Some("steps"), &catalog()).unwrap().contains(" Not available in this build.\n"));
         let jitter = explain(Some("steps.retry.jitter"), &catalog()).unwrap();
         assert!(jitter.ends_with("\nOne of: none, full\n"), "{jitter}");
         assert_eq!(

@@ -1,8 +1,9 @@
 //! Floor 1: the runbook language, from YAML text to a [`Plan`].
 //!
 //! `source` reads YAML and keeps positions; `schema` checks it against `schemas/runbook.schema.json`;
-//! `compile` lowers it to a step DAG and checks what a schema cannot: names, cycles, expressions, types.
-//! Every problem of a file is reported, each with its position. Nothing here executes anything.
+//! `template` and `expr` are the expressions in it; `compile` lowers it to a step DAG and checks what a schema
+//! cannot: names, cycles, expressions, types. `params` checks what a run is started with; `explain` is help on all
+//! of it. Every problem of a file is reported as a `diagnostic`, with its position. Nothing here executes anything.
 
 mod catalog;
 mod compile;

@@ -20,6 +20,7 @@ use apalis_core::{
 };
 use futures::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     control::{Arrivals, Claim, World},
@@ -46,8 +47,9 @@ pub struct ClaimedRun {
 pub enum Source {
     /// Claims from a lane, for as long as the worker lives.
     Lane(LaneSource),
-    /// Runs that were born claimed by this process; the worker ends when the sender is gone.
-    Given(mpsc::UnboundedReceiver<RunRow>),
+    /// Runs that were born claimed by this process. `exhausted` fires when there will be no more: apalis
+    /// waits for a stop also after a backend has ended.
+    Given { runs: mpsc::UnboundedReceiver<RunRow>, exhausted: CancellationToken },
 }
 
 /// A lane as a source of runs.
@@ -100,7 +102,13 @@ impl Fetcher {
     /// The next runs; waits for a free slot and for a run. `None` when there will be no more.
     async fn fetch(mut self) -> (Fetcher, Option<Vec<ClaimedRun>>) {
         let runs = match &mut self.source {
-            Source::Given(rows) => given(rows, &self.slots).await,
+            Source::Given { runs, exhausted } => {
+                let given = given(runs, &self.slots).await;
+                if given.is_none() {
+                    exhausted.cancel();
+                }
+                given
+            }
             Source::Lane(lane) => Some(next_of(lane, &self.world, self.worker, &self.slots, &mut self.due).await),
         };
         (self, runs)

@@ -89,24 +89,20 @@ impl Lanes {
         rows.into_iter().for_each(|row| drop(sender.send(row)));
         drop(sender);
         let receiver = Mutex::new(Some(receiver));
-        // Given once: a restarted worker finds nothing more to do.
+        let exhausted = CancellationToken::new();
+        let stop = exhausted.clone();
         let source = move |_| {
-            Source::Given(
-                receiver
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .take()
-                    .unwrap_or_else(|| mpsc::unbounded_channel().1),
-            )
+            // Given once: a restarted worker finds nothing more to do.
+            let given = receiver.lock().unwrap_or_else(PoisonError::into_inner).take();
+            Source::Given { runs: given.unwrap_or_else(|| mpsc::unbounded_channel().1), exhausted: exhausted.clone() }
         };
-        let monitor = self.register(
-            Monitor::new(),
-            format!("own-{}", self.worker),
-            slots,
-            Arc::new(Semaphore::new(slots)),
-            source,
-        );
-        monitor.run().await.map_err(std::io::Error::other)
+        let free = Arc::new(Semaphore::new(slots));
+        let monitor = self.register(Monitor::new(), format!("own-{}", self.worker), slots, free, source);
+        let stopped = async move {
+            stop.cancelled().await;
+            Ok(())
+        };
+        monitor.run_with_signal(stopped).await.map_err(std::io::Error::other)
     }
 
     fn register(

@@ -65,3 +65,13 @@ pub(super) const fn of_phase(phase: Phase) -> &'static str {
         Phase::Finally => "finally",
     }
 }
+
+/// Whether this build does what the key at a dotted path (`steps.foreach`) asks for.
+pub(in crate::runbook) fn is_available(path: &str) -> bool {
+    let mut names = path.split('.');
+    match (names.next(), names.next()) {
+        (Some("steps" | "on_failure" | "on_cancel" | "finally"), Some(key)) => !STEP_UNAVAILABLE.contains(&key),
+        (Some(key), _) => !TOP_UNAVAILABLE.contains(&key),
+        (None, _) => true,
+    }
+}

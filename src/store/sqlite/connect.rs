@@ -54,11 +54,7 @@ pub(super) async fn writer(path: &Path) -> Result<SqliteConnection, StoreError> 
 /// Connections that only read, each from a snapshot of its own: they neither wait for the writer nor make
 /// it wait.
 pub(super) fn readers(path: &Path) -> SqlitePool {
-    SqlitePoolOptions::new()
-        .max_connections(READERS)
-        // A connection to a file does not break by itself; the test would double the trips of a read.
-        .test_before_acquire(false)
-        .connect_lazy_with(options(path).read_only(true))
+    SqlitePoolOptions::new().max_connections(READERS).connect_lazy_with(options(path).read_only(true))
 }
 
 fn options(path: &Path) -> SqliteConnectOptions {

@@ -7,7 +7,6 @@ mod claims;
 mod commits;
 mod dirty;
 mod lists;
-mod processes;
 mod races;
 mod runs;
 mod signals;

@@ -1,0 +1,256 @@
+//! The configuration of a process: one struct a section, read once.
+//!
+//! The only reader of environment variables. What a command needs is passed to it by part.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
+
+use super::fault::Fault;
+use crate::{
+    actions::{HttpConfig, Network},
+    system::{EnvSecrets, tls},
+};
+
+/// Everything that the environment and the global options say.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub data: DataConfig,
+    pub log: LogConfig,
+    pub secrets: SecretsConfig,
+    pub processes: ProcessConfig,
+    pub http: HttpSection,
+    /// Who works here, for the trigger of runs and for signals.
+    pub actor: String,
+}
+
+/// Where everything is kept.
+#[derive(Debug, Clone)]
+pub struct DataConfig {
+    /// `--data-dir`, else `OPSROOM_DATA_DIR`, else `opsroom` in the XDG data folder.
+    pub folder: PathBuf,
+}
+
+impl DataConfig {
+    pub fn database(&self) -> PathBuf {
+        self.folder.join("opsroom.db")
+    }
+
+    /// Locks of the worker processes and of their supervisors.
+    pub fn workers(&self) -> PathBuf {
+        self.folder.join("workers")
+    }
+
+    pub fn spool(&self) -> PathBuf {
+        self.folder.join("spool")
+    }
+
+    pub fn artifacts(&self) -> PathBuf {
+        self.folder.join("artifacts")
+    }
+}
+
+/// What is logged, on standard error.
+#[derive(Debug, Clone)]
+pub struct LogConfig {
+    /// `OPSROOM_LOG`, in the syntax of `tracing` (`info`, `opsroom::control=debug`); `warn` by default.
+    pub filter: String,
+    /// `OPSROOM_LOG_FORMAT=json`.
+    pub json: bool,
+}
+
+/// The `OPSROOM_SECRET_*` variables. They go to the secret provider and to nothing else: no child process
+/// inherits them.
+#[derive(Clone)]
+pub struct SecretsConfig {
+    pub variables: Vec<(String, String)>,
+}
+
+impl std::fmt::Debug for SecretsConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SecretsConfig").field("variables", &self.variables.len()).finish()
+    }
+}
+
+/// What every process of a step gets.
+#[derive(Debug, Clone)]
+pub struct ProcessConfig {
+    pub base_env: BTreeMap<String, String>,
+}
+
+/// How `http.request` reaches the world.
+#[derive(Debug, Clone)]
+pub struct HttpSection {
+    /// `OPSROOM_HTTP_ALLOW`: networks that may be reached although they are refused by default.
+    pub allowed: Vec<Network>,
+    /// `OPSROOM_HTTP_REFUSE`: more networks to refuse.
+    pub refused: Vec<Network>,
+    /// `OPSROOM_HTTP_PROXY`.
+    pub proxy: Option<String>,
+}
+
+impl HttpSection {
+    pub fn to_config(&self) -> HttpConfig {
+        let tls_config = || {
+            // Only a run that makes requests pays for the certificates.
+            tls::install();
+            tls::client_config()
+        };
+        HttpConfig::new(tls_config).networks(&self.refused, &self.allowed).proxy(self.proxy.clone())
+    }
+}
+
+/// Variables that steps inherit; `LC_*` besides.
+const INHERITED: &[&str] = &["PATH", "HOME", "LANG", "LANGUAGE", "TZ", "USER", "LOGNAME", "TMPDIR", "SHELL"];
+
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+impl Config {
+    /// Reads the environment. `data_dir` is the global option.
+    pub fn read(data_dir: Option<&Path>) -> Result<Config, Fault> {
+        Config::from_variables(&Variables::of_process(), data_dir)
+    }
+
+    fn from_variables(variables: &Variables, data_dir: Option<&Path>) -> Result<Config, Fault> {
+        Ok(Config {
+            data: DataConfig { folder: data_folder(variables, data_dir)? },
+            log: LogConfig {
+                filter: variables.text("OPSROOM_LOG").unwrap_or("warn").to_owned(),
+                json: log_format(variables)?,
+            },
+            secrets: SecretsConfig { variables: secrets(variables)? },
+            processes: ProcessConfig { base_env: base_env(variables) },
+            http: HttpSection {
+                allowed: networks(variables, "OPSROOM_HTTP_ALLOW")?,
+                refused: networks(variables, "OPSROOM_HTTP_REFUSE")?,
+                proxy: variables.text("OPSROOM_HTTP_PROXY").map(str::to_owned),
+            },
+            actor: variables.text("USER").or(variables.text("LOGNAME")).unwrap_or("unknown").to_owned(),
+        })
+    }
+}
+
+/// The environment, as it was when the process started.
+struct Variables(BTreeMap<String, OsString>);
+
+impl Variables {
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
+    fn of_process() -> Variables {
+        // A name that is not UTF-8 is none of ours.
+        Variables(std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value))).collect())
+    }
+
+    /// A variable that is set, not empty and UTF-8.
+    fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name).and_then(|value| value.to_str()).filter(|value| !value.is_empty())
+    }
+
+    fn path(&self, name: &str) -> Option<PathBuf> {
+        self.0.get(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+    }
+}
+
+fn data_folder(variables: &Variables, option: Option<&Path>) -> Result<PathBuf, Fault> {
+    let chosen = option.map(Path::to_owned).or_else(|| variables.path("OPSROOM_DATA_DIR"));
+    // As the XDG specification says, a relative XDG_DATA_HOME is ignored.
+    let xdg = || variables.path("XDG_DATA_HOME").filter(|path| path.is_absolute());
+    let home = || variables.path("HOME").filter(|path| path.is_absolute()).map(|home| home.join(".local/share"));
+    let folder = chosen.or_else(|| xdg().or_else(home).map(|folder| folder.join("opsroom"))).ok_or_else(|| {
+        Fault::refused("NO_DATA_DIR", "there is no place for the data folder: HOME is not set")
+            .help("set OPSROOM_DATA_DIR or give --data-dir")
+    })?;
+    std::path::absolute(&folder)
+        .map_err(|error| Fault::refused("BAD_DATA_DIR", format!("`{}`: {error}", folder.display())))
+}
+
+fn log_format(variables: &Variables) -> Result<bool, Fault> {
+    match variables.text("OPSROOM_LOG_FORMAT") {
+        None | Some("text") => Ok(false),
+        Some("json") => Ok(true),
+        Some(other) => Err(Fault::refused("BAD_CONFIG", format!("OPSROOM_LOG_FORMAT is `{other}`"))
+            .help("allowed are `text` and `json`")),
+    }
+}
+
+fn secrets(variables: &Variables) -> Result<Vec<(String, String)>, Fault> {
+    let secrets = variables.0.iter().filter(|(name, _)| name.starts_with(EnvSecrets::PREFIX));
+    secrets
+        .map(|(name, value)| {
+            let text = value.to_str().ok_or_else(|| {
+                Fault::refused("BAD_CONFIG", format!("{name} is not UTF-8")).help("encode binary secrets, as in base64")
+            })?;
+            Ok((name.clone(), text.to_owned()))
+        })
+        .collect()
+}
+
+fn base_env(variables: &Variables) -> BTreeMap<String, String> {
+    let inherited = |name: &str| INHERITED.contains(&name) || name.starts_with("LC_");
+    let mut env: BTreeMap<String, String> = variables
+        .0
+        .iter()
+        .filter(|(name, _)| inherited(name))
+        .filter_map(|(name, value)| Some((name.clone(), value.to_str()?.to_owned())))
+        .collect();
+    env.entry("PATH".to_owned()).or_insert_with(|| DEFAULT_PATH.to_owned());
+    env
+}
+
+fn networks(variables: &Variables, name: &str) -> Result<Vec<Network>, Fault> {
+    let list = variables.text(name).unwrap_or_default();
+    list.split(',')
+        .map(str::trim)
+        .filter(|item| !item.is_empty())
+        .map(|item| {
+            item.parse().map_err(|_| {
+                Fault::refused("BAD_CONFIG", format!("{name}: `{item}` is not a network"))
+                    .help("write addresses or networks with commas between: `169.254.0.0/16,fd00::/8`")
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variables<const N: usize>(set: [(&str, &str); N]) -> Variables {
+        Variables(set.map(|(name, value)| (name.to_owned(), value.into())).into())
+    }
+
+    fn folder<const N: usize>(set: [(&str, &str); N], option: Option<&str>) -> PathBuf {
+        Config::from_variables(&variables(set), option.map(Path::new)).unwrap().data.folder
+    }
+
+    #[test]
+    fn the_data_folder_is_looked_for_in_order() {
+        let home = ("HOME", "/home/ann");
+        assert_eq!(folder([home], None), Path::new("/home/ann/.local/share/opsroom"));
+        assert_eq!(folder([home, ("XDG_DATA_HOME", "/data")], None), Path::new("/data/opsroom"));
+        assert_eq!(folder([home, ("XDG_DATA_HOME", "data")], None), Path::new("/home/ann/.local/share/opsroom"));
+        let set = [home, ("XDG_DATA_HOME", "/data"), ("OPSROOM_DATA_DIR", "/ops")];
+        assert_eq!(folder(set, None), Path::new("/ops"));
+        assert_eq!(folder(set, Some("/here")), Path::new("/here"));
+        assert_eq!(Config::from_variables(&variables([]), None).unwrap_err().code, "NO_DATA_DIR");
+    }
+
+    #[test]
+    fn children_inherit_little_and_no_secret() {
+        let set = [("HOME", "/h"), ("LC_ALL", "C"), ("OPSROOM_SECRET_KEY", "k"), ("AWS_TOKEN", "t")];
+        let config = Config::from_variables(&variables(set), None).unwrap();
+        assert_eq!(config.processes.base_env.keys().collect::<Vec<_>>(), ["HOME", "LC_ALL", "PATH"]);
+        assert_eq!(config.secrets.variables, [("OPSROOM_SECRET_KEY".to_owned(), "k".to_owned())]);
+        assert!(!format!("{config:?}").contains("\"k\""));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_refused() {
+        let home = ("HOME", "/h");
+        for bad in [("OPSROOM_LOG_FORMAT", "xml"), ("OPSROOM_HTTP_ALLOW", "10.0.0.0/99")] {
+            let fault = Config::from_variables(&variables([home, bad]), None).unwrap_err();
+            assert_eq!((fault.code, fault.exit), ("BAD_CONFIG", 2));
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Why a command did not do what it was asked, in the form that people and programs get it.
+
+use std::fmt;
+
+use serde_json::{Map, Value, json};
+
+use super::out::Out;
+use crate::{
+    control::{OwnError, PlanError, RunsError},
+    ports::StoreError,
+};
+
+/// The exit codes of all commands (see the language's "Exit codes").
+pub mod exit {
+    pub const SUCCESS: u8 = 0;
+    /// The run failed or timed out; the runbook is not valid.
+    pub const FAILED: u8 = 1;
+    /// Refused: the runbook, its params, or the command line.
+    pub const REFUSED: u8 = 2;
+    /// Our own fault, or the machine's.
+    pub const FAULT: u8 = 3;
+    /// Cancelled by a signal.
+    pub const INTERRUPTED: u8 = 130;
+}
+
+/// What went wrong, where, and what to do about it.
+#[derive(Debug)]
+pub struct Fault {
+    pub code: &'static str,
+    pub message: String,
+    pub help: Option<String>,
+    /// More for programs: diagnostics, problems of params.
+    pub details: Map<String, Value>,
+    /// Printed in place of the first line, where the message has a form of its own.
+    pub rendered: Option<String>,
+    pub exit: u8,
+}
+
+impl Fault {
+    /// The command was refused: nothing was done.
+    pub fn refused(code: &'static str, message: impl Into<String>) -> Fault {
+        Fault { exit: exit::REFUSED, ..Fault::internal(code, message) }
+    }
+
+    /// Our own fault, or the machine's.
+    pub fn internal(code: &'static str, message: impl Into<String>) -> Fault {
+        Fault { code, message: message.into(), help: None, details: Map::new(), rendered: None, exit: exit::FAULT }
+    }
+
+    #[must_use]
+    pub fn help(self, help: impl Into<String>) -> Fault {
+        Fault { help: Some(help.into()), ..self }
+    }
+
+    #[must_use]
+    pub fn detail(mut self, name: &str, value: Value) -> Fault {
+        self.details.insert(name.to_owned(), value);
+        self
+    }
+
+    /// Tells people on standard error and, where JSON was asked for, programs on standard output.
+    pub fn report(&self, out: &Out) {
+        if let Some(rendered) = &self.rendered {
+            out.message(rendered);
+        }
+        out.message(format!("\x1b[1;31merror[{}]\x1b[0m\x1b[1m:\x1b[0m {}", self.code, self.message));
+        if let Some(help) = &self.help {
+            out.message(format!("  \x1b[1mhelp:\x1b[0m {help}"));
+        }
+        if out.is_json() {
+            out.json(&self.to_json());
+        }
+    }
+
+    /// `{"error": {code, message, help, …}}`.
+    pub fn to_json(&self) -> Value {
+        let mut error = json!({"code": self.code, "message": self.message});
+        if let Some(help) = &self.help {
+            error["help"] = json!(help);
+        }
+        for (name, value) in &self.details {
+            error[name] = value.clone();
+        }
+        json!({ "error": error })
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.message)
+    }
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Fault {
+        let (code, help) = match &error {
+            StoreError::Busy(_) => ("STORE_BUSY", "another process holds the data folder's database; try again"),
+            StoreError::Refused(_) => ("STORE_REFUSED", "this is a fault of opsroom; please report it"),
+            StoreError::Full(_) => ("STORE_FULL", "free space where the data folder is, then `opsroom recover`"),
+            StoreError::Corrupt { .. } => ("STORE_CORRUPT", "restore the data folder from a backup"),
+            StoreError::Unavailable(_) => {
+                ("STORE_UNAVAILABLE", "check the data folder (--data-dir, OPSROOM_DATA_DIR) and its permissions")
+            }
+        };
+        Fault::internal(code, error.to_string()).help(help)
+    }
+}
+
+impl From<OwnError> for Fault {
+    fn from(error: OwnError) -> Fault {
+        match error {
+            OwnError::Store(error) | OwnError::Plan(PlanError::Store(error)) => error.into(),
+            OwnError::Plan(error) => Fault::internal("PLAN_UNREADABLE", error.to_string())
+                .help("the run was made by another version of opsroom; use that one"),
+            OwnError::Commit(error) => commit_fault(&error.to_string()),
+            OwnError::Unreadable { .. } => Fault::internal("EVENT_UNREADABLE", error.to_string())
+                .help("the run was made by another version of opsroom; use that one"),
+            OwnError::Refused(_) => {
+                Fault::internal("STORE_REFUSED", error.to_string()).help("this is a fault of opsroom; please report it")
+            }
+        }
+    }
+}
+
+/// A commit's error comes as text only; the words are the store's.
+fn commit_fault(message: &str) -> Fault {
+    if message.contains(" full") {
+        return Fault::from(StoreError::Full(message.to_owned()));
+    }
+    Fault::internal("STORE_UNAVAILABLE", message)
+        .help("check the disk of the data folder; then `opsroom recover` finishes the run")
+}
+
+impl From<RunsError> for Fault {
+    fn from(error: RunsError) -> Fault {
+        let message = error.to_string();
+        match error {
+            RunsError::NotFound(_) => {
+                Fault::refused("RUN_NOT_FOUND", message).help("`opsroom runs` lists the runs of this data folder")
+            }
+            RunsError::Ended { run, .. } => {
+                Fault::refused("RUN_ENDED", message).help(format!("`opsroom show {run}` tells how it ended"))
+            }
+            RunsError::NoSuchStep { run, .. } => {
+                Fault::refused("STEP_NOT_FOUND", message).help(format!("`opsroom show {run}` lists its steps"))
+            }
+            RunsError::NotHeld { .. } => Fault::refused("STEP_NOT_HELD", message).help("there is nothing to resolve"),
+            RunsError::Own(error) => error.into(),
+            RunsError::Store(error) => error.into(),
+        }
+    }
+}
+
+/// An error of the operating system at a place.
+pub fn io_fault(code: &'static str, place: &str, error: &std::io::Error) -> Fault {
+    if matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded) {
+        return Fault::internal("DISK_FULL", format!("{place}: {error}")).help("free some space and try again");
+    }
+    Fault::internal(code, format!("{place}: {error}"))
+}

@@ -1,0 +1,81 @@
+//! SIGINT and SIGTERM while a run is under way.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
+
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    task::JoinSet,
+};
+
+use super::{
+    fault::{Fault, exit, io_fault},
+    out::Out,
+};
+use crate::{control::Runs, model::RunId};
+
+/// Listens from its creation on, so that no signal is lost between the start and the run.
+#[derive(Debug)]
+pub struct Interrupts {
+    int: Signal,
+    term: Signal,
+}
+
+impl Interrupts {
+    pub fn listen() -> Result<Interrupts, Fault> {
+        let listen = |kind| signal(kind).map_err(|error| io_fault("INTERNAL", "signal handler", &error));
+        Ok(Interrupts { int: listen(SignalKind::interrupt())?, term: listen(SignalKind::terminate())? })
+    }
+
+    /// The name of the next signal.
+    pub async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.int.recv() => "SIGINT",
+            _ = self.term.recv() => "SIGTERM",
+        }
+    }
+
+    /// Cancels `run` at the first signal, by force at the second; the third ends the process, and with it
+    /// everything that the run has started.
+    pub fn cancel(mut self, runs: Runs, run: RunId, actor: String, out: Arc<Out>) -> Attending {
+        let count = Arc::new(AtomicU32::new(0));
+        let mut task = JoinSet::new();
+        let counter = count.clone();
+        task.spawn(async move {
+            loop {
+                let name = self.next().await;
+                let force = match counter.fetch_add(1, Ordering::SeqCst) {
+                    0 => false,
+                    1 => true,
+                    _ => std::process::exit(exit::INTERRUPTED.into()),
+                };
+                out.message(if force {
+                    "cancelling by force; once more ends opsroom at once"
+                } else {
+                    "cancelling: on_cancel and finally are run; once more cancels those too"
+                });
+                // An ended run needs no cancel, and the store's own trouble ends the run anyway.
+                if let Err(error) = runs.cancel(run, &actor, name, force).await {
+                    tracing::debug!(%run, %error, "the run could not be told");
+                }
+            }
+        });
+        Attending { count, _task: task }
+    }
+}
+
+/// Attends to signals until it is dropped.
+#[derive(Debug)]
+pub struct Attending {
+    count: Arc<AtomicU32>,
+    _task: JoinSet<()>,
+}
+
+impl Attending {
+    /// Whether there was a signal.
+    pub fn was_interrupted(&self) -> bool {
+        self.count.load(Ordering::SeqCst) > 0
+    }
+}

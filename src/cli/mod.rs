@@ -1,0 +1,157 @@
+//! Floor 6: the command line. One file a command, beside what they share.
+//!
+//! `config` reads the environment, `out` prints, `fault` is what goes wrong, `embedded` composes the
+//! adapters. A command is an `Options` struct and an `execute` function; to add one, write its file and
+//! its line in [`Command`]. No rule about runs is here, and nothing that another front end would need.
+
+mod cancel;
+mod completions;
+mod config;
+mod document;
+mod embedded;
+mod events;
+mod explain;
+mod fault;
+mod history;
+mod init;
+mod interrupt;
+mod leftovers;
+mod live;
+mod loading;
+mod logs;
+mod out;
+mod plan;
+mod processes;
+mod recover;
+mod resolve;
+mod run;
+mod runs;
+mod selector;
+mod show;
+mod start;
+mod summary;
+mod validate;
+mod version;
+
+use std::{ffi::OsString, path::PathBuf, process::ExitCode, sync::Arc};
+
+use clap::{Parser, Subcommand};
+
+use self::{
+    config::Config,
+    fault::{Fault, io_fault},
+    out::{Format, Out},
+};
+
+/// Runs runbooks, and shows what became of them.
+#[derive(Debug, Parser)]
+#[command(
+    name = "opsroom",
+    version,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    after_help = "\
+First steps:
+  opsroom init                        writes runbooks/hello.yaml
+  opsroom run runbooks/hello.yaml     runs it
+  opsroom show @latest                shows what happened
+
+Runs are kept in OPSROOM_DATA_DIR, or else in the XDG data folder (~/.local/share/opsroom).
+Messages go to standard error, results to standard output."
+)]
+pub struct Cli {
+    /// The folder that holds everything [default: OPSROOM_DATA_DIR, else ~/.local/share/opsroom]
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// How results are written
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "text", visible_alias = "format")]
+    output: Format,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Options),
+    Validate(validate::Options),
+    Plan(plan::Options),
+    Explain(explain::Options),
+    Runs(runs::Options),
+    Show(show::Options),
+    Logs(logs::Options),
+    Events(events::Options),
+    Cancel(cancel::Options),
+    Resolve(resolve::Options),
+    Recover(recover::Options),
+    Init(init::Options),
+    Version(version::Options),
+    Completions(completions::Options),
+}
+
+impl Command {
+    fn execute(&self, context: &Context) -> Result<u8, Fault> {
+        match self {
+            Command::Run(options) => run::execute(context, options),
+            Command::Validate(options) => validate::execute(context, options),
+            Command::Plan(options) => plan::execute(context, options),
+            Command::Explain(options) => explain::execute(context, options),
+            Command::Runs(options) => runs::execute(context, options),
+            Command::Show(options) => show::execute(context, options),
+            Command::Logs(options) => logs::execute(context, options),
+            Command::Events(options) => events::execute(context, options),
+            Command::Cancel(options) => cancel::execute(context, options),
+            Command::Resolve(options) => resolve::execute(context, options),
+            Command::Recover(options) => recover::execute(context, options),
+            Command::Init(options) => init::execute(context, options),
+            Command::Version(options) => Ok(version::execute(context, options)),
+            Command::Completions(options) => Ok(completions::execute(context, options)),
+        }
+    }
+}
+
+/// What every command is given.
+#[derive(Debug)]
+pub struct Context {
+    pub config: Config,
+    pub out: Arc<Out>,
+}
+
+impl Context {
+    /// Runs `future` on a runtime that lives as long. Commands that need none do not pay for one.
+    fn block_on<T>(&self, future: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+        // At least two, so that a view that waits for a slow terminal does not stop the run.
+        let threads = std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8));
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(threads)
+            .enable_all()
+            .build()
+            .map_err(|error| io_fault("INTERNAL", "the runtime", &error))?;
+        let result = runtime.block_on(future);
+        // What still blocks (a read of a terminal) must not hold up the end.
+        runtime.shutdown_background();
+        result
+    }
+}
+
+/// The whole program: reads the command line, does what it says, and answers the exit code.
+pub fn main() -> ExitCode {
+    start::guarded(|| run_with(std::env::args_os().collect()))
+}
+
+fn run_with(arguments: Vec<OsString>) -> u8 {
+    let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => return start::usage(&error, &arguments),
+    };
+    let out = Arc::new(Out::new(cli.output));
+    let result = Config::read(cli.data_dir.as_deref()).and_then(|config| {
+        start::logging(&config.log)?;
+        let context = Context { config, out: out.clone() };
+        cli.command.execute(&context)
+    });
+    out.flush();
+    result.unwrap_or_else(|fault| {
+        fault.report(&out);
+        fault.exit
+    })
+}
