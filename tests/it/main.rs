@@ -3,6 +3,7 @@
 //! The integration tests, one binary; the folders mirror `src/`.
 
 mod architecture;
+mod cli;
 mod processes;
 mod specification;
 mod store;
