@@ -4,6 +4,7 @@
 //! adapters. A command is an `Options` struct and an `execute` function; to add one, write its file and
 //! its line in [`Command`]. No rule about runs is here, and nothing that another front end would need.
 
+mod bench;
 mod cancel;
 mod completions;
 mod config;
@@ -83,6 +84,7 @@ enum Command {
     Cancel(cancel::Options),
     Resolve(resolve::Options),
     Recover(recover::Options),
+    Bench(bench::Options),
     Init(init::Options),
     Version(version::Options),
     Completions(completions::Options),
@@ -102,6 +104,7 @@ impl Command {
             Command::Cancel(options) => cancel::execute(context, options),
             Command::Resolve(options) => resolve::execute(context, options),
             Command::Recover(options) => recover::execute(context, options),
+            Command::Bench(options) => bench::execute(context, options),
             Command::Init(options) => init::execute(context, options),
             Command::Version(options) => Ok(version::execute(context, options)),
             Command::Completions(options) => Ok(completions::execute(context, options)),

@@ -7,6 +7,7 @@
 mod attempt;
 mod committer;
 mod events;
+mod handoff;
 mod outputs;
 mod owner;
 mod plans;
@@ -23,7 +24,8 @@ use crate::ports::{Clock, Executors, Feed, Ids, Masks, Queue, Secrets, Spool, St
 
 pub use attempt::render;
 pub use committer::{CommitError, Committer};
-pub use owner::{OwnError, Owned, Owner};
+pub use handoff::{Arrivals, Handoff};
+pub use owner::{Born, Claim, OwnError, Owned, Owner};
 pub use plans::{PlanError, Plans};
 pub use reaper::Reaper;
 pub use runs::{RunView, Runs, RunsError, Submission};

@@ -2,7 +2,7 @@
 
 use super::{CommitError, Committer, PlanError, World, session::Session};
 use crate::{
-    model::{RunStatus, WaitingOn, WorkerId},
+    model::{Epoch, RunId, RunStatus, WaitingOn, WorkerId},
     ports::{RunRow, StoreError},
 };
 
@@ -54,17 +54,23 @@ impl Owner {
 
     /// Owns a run that this worker has claimed, until it ends, parks or is lost. Dropping the future
     /// ends every attempt by force.
-    pub async fn own(&self, row: RunRow) -> Result<Owned, OwnError> {
-        let listening = self.world.signals.listen(row.id);
-        let (mut row, mut refusals) = (row, 0);
+    pub async fn own(&self, claim: impl Into<Claim>) -> Result<Owned, OwnError> {
+        let claim = claim.into();
+        let run = claim.run();
+        let listening = self.world.signals.listen(run);
+        let mut refusals = 0;
+        let mut session = match claim {
+            Claim::Row(row) => Session::open(self, *row, false).await?,
+            Claim::Born(Born(session)) => *session,
+        };
         loop {
-            let mut session = Session::open(self, row.clone(), refusals > 0).await?;
             match session.drive(&listening).await {
                 Err(OwnError::Refused(why)) if refusals < MAX_REFUSALS => {
                     refusals += 1;
-                    tracing::error!(run = %row.id, why, refusals, "a commit was refused; the run goes on without it");
+                    tracing::error!(%run, why, refusals, "a commit was refused; the run goes on without it");
                     drop(session);
-                    row = self.world.store.run(row.id).await?.ok_or(OwnError::Refused(why))?;
+                    let row = self.world.store.run(run).await?.ok_or(OwnError::Refused(why))?;
+                    session = Session::open(self, row, true).await?;
                 }
                 ended => {
                     session.close(ended.as_ref().ok());
@@ -72,5 +78,48 @@ impl Owner {
                 }
             }
         }
+    }
+}
+
+/// A run that this worker owns.
+#[derive(Debug)]
+pub enum Claim {
+    /// As the store has it.
+    Row(Box<RunRow>),
+    /// Created in this worker's hands, with its first decision.
+    Born(Born),
+}
+
+/// A run that was created in the hands of its owner.
+pub struct Born(pub(super) Box<Session>);
+
+impl std::fmt::Debug for Born {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Born({})", self.0.id())
+    }
+}
+
+impl Claim {
+    pub fn run(&self) -> RunId {
+        match self {
+            Claim::Row(row) => row.id,
+            Claim::Born(Born(session)) => session.id(),
+        }
+    }
+}
+
+impl Claim {
+    /// The epoch that the claim began.
+    pub fn epoch(&self) -> Epoch {
+        match self {
+            Claim::Row(row) => row.epoch,
+            Claim::Born(_) => Epoch(1),
+        }
+    }
+}
+
+impl From<RunRow> for Claim {
+    fn from(row: RunRow) -> Claim {
+        Claim::Row(Box::new(row))
     }
 }

@@ -1,13 +1,13 @@
 //! Runs: creating them, telling them something, showing them.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::{Map, Value};
 
-use super::{OwnError, World, taking_up};
+use super::{Handoff, OwnError, World, handoff::Passage, taking_up};
 use crate::{
     engine::{Run, Step, Verdict},
-    model::{RunId, RunStatus, TenantId, WorkerId},
+    model::{Digest, Lane, RunId, RunStatus, TenantId, WorkerId},
     ports::{NewRun, RunRow, SignalKind, SignalRow, StoreError, Trigger},
     runbook::Plan,
 };
@@ -52,11 +52,18 @@ pub enum RunsError {
 pub struct Runs {
     world: World,
     tenant: TenantId,
+    handoff: Handoff,
 }
 
 impl Runs {
     pub fn new(world: World, tenant: TenantId) -> Runs {
-        Runs { world, tenant }
+        Runs { world, tenant, handoff: Handoff::default() }
+    }
+
+    /// Hands runs to lanes of this process where they have a free slot.
+    #[must_use]
+    pub fn hand_to(self, handoff: Handoff) -> Runs {
+        Runs { handoff, ..self }
     }
 
     /// Creates runs, all or none, and rings their lanes. With `claimed_by` they are born claimed by that
@@ -67,29 +74,38 @@ impl Runs {
         claimed_by: Option<WorkerId>,
     ) -> Result<Vec<RunId>, StoreError> {
         let mut runs = Vec::with_capacity(submissions.len());
+        let mut passages = Vec::new();
         for submission in submissions {
             let digest = self.world.plans.put(self.tenant, &submission.plan, &submission.source).await?;
-            runs.push(NewRun {
-                id: self.world.ids.run_id(),
-                tenant: self.tenant,
-                runbook: submission.plan.name.as_str().into(),
-                plan: digest,
-                lane: submission.plan.lane,
-                priority: submission.plan.priority,
-                labels: submission.plan.labels.clone(),
-                params: submission.params.clone(),
-                trigger: submission.trigger.clone(),
-                steps_total: u32::try_from(submission.plan.steps.len()).unwrap_or(u32::MAX),
-                created_at: self.world.clock.now(),
-                claimed_by,
-            });
+            let mut run = self.new_run(submission, digest, claimed_by);
+            if claimed_by.is_none() {
+                passages.extend(self.handoff.take(&mut run, &submission.plan));
+            }
+            runs.push(run);
         }
         self.world.store.create_runs(&runs).await?;
-        if claimed_by.is_none() {
-            let lanes: std::collections::BTreeSet<_> = runs.iter().map(|run| run.lane).collect();
-            lanes.into_iter().for_each(|lane| self.world.queue.ring(lane));
-        }
+        passages.into_iter().for_each(Passage::hand_over);
+        let queued: BTreeSet<Lane> = runs.iter().filter(|run| run.claimed_by.is_none()).map(|run| run.lane).collect();
+        queued.into_iter().for_each(|lane| self.world.queue.ring(lane));
         Ok(runs.into_iter().map(|run| run.id).collect())
+    }
+
+    fn new_run(&self, submission: &Submission, plan: Digest, claimed_by: Option<WorkerId>) -> NewRun {
+        NewRun {
+            id: self.world.ids.run_id(),
+            tenant: self.tenant,
+            runbook: submission.plan.name.as_str().into(),
+            plan,
+            lane: submission.plan.lane,
+            priority: submission.plan.priority,
+            labels: submission.plan.labels.clone(),
+            params: submission.params.clone(),
+            trigger: submission.trigger.clone(),
+            steps_total: u32::try_from(submission.plan.steps.len()).unwrap_or(u32::MAX),
+            created_at: self.world.clock.now(),
+            claimed_by,
+            opening: Vec::new(),
+        }
     }
 
     /// Asks a run to stop; works whether or not it has an owner.

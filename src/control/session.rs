@@ -23,22 +23,24 @@ use super::{
 };
 use crate::{
     engine::{Decision, Effect, Input, Rejection, Run, Stage, Verdict, decide},
-    model::{AttemptId, Failure, Micros, Outcome, RunStatus, StepIx, WaitingOn},
-    ports::{CommitAnswer, LogChunk, RunCommit, RunRow, SignalKind, SignalRow, StoredEvent},
+    model::{AttemptId, Failure, Micros, Outcome, RunId, RunStatus, StepIx, WaitingOn},
+    ports::{CommitAnswer, LogChunk, NewRun, RunCommit, RunRow, SignalKind, SignalRow, StoredEvent},
     runbook::Plan,
 };
 
 /// Chunks on their way from the attempts of a run to its owner; with 64 KiB each, 4 MiB.
 const CHUNKS: usize = 64;
 
-pub(super) struct Session<'o> {
-    owner: &'o Owner,
+pub(super) struct Session {
+    owner: Owner,
     row: RunRow,
     plan: Arc<Plan>,
     run: Run,
     events: Events,
     /// Decided and not yet handed to the committer.
     draft: Draft,
+    /// Effects of what was written when the run was created.
+    begun: Vec<Effect>,
     /// The row's version after the last commit.
     version: i64,
     signals_seen: i64,
@@ -61,32 +63,64 @@ struct Draft {
 }
 
 /// A commit under way.
-struct InFlight<'o> {
-    answer: Pin<Box<dyn Future<Output = Result<CommitAnswer, CommitError>> + Send + 'o>>,
+struct InFlight {
+    answer: Pin<Box<dyn Future<Output = Result<CommitAnswer, CommitError>> + Send>>,
     head: u64,
     effects: Vec<Effect>,
     /// For a park or an end: what ownership ends with, and its facts, to be sent again after a signal.
     rest: Option<(Owned, Vec<StoredEvent>)>,
 }
 
-impl<'o> Session<'o> {
+impl Session {
     /// Loads plan and state, and decides the first inputs. `refused`: the store has refused what the
     /// attempts under way led to, so they failed.
-    pub(super) async fn open(owner: &'o Owner, row: RunRow, refused: bool) -> Result<Session<'o>, OwnError> {
+    pub(super) async fn open(owner: &Owner, row: RunRow, refused: bool) -> Result<Session, OwnError> {
         let world = &owner.world;
         let plan = world.plans.get(row.tenant, row.plan).await?;
         let run = taking_up::replay(world, &row, &plan).await?;
+        let mut session = Session::new(owner, row, plan, run);
+        session.begin(refused).await?;
+        Ok(session)
+    }
+
+    /// A run that is about to be created in the hands of its owner, and what the owner has decided about
+    /// it: written with it, in one transaction. `None` where the first decision already ends the run or
+    /// gives it up: such a run is created as any other.
+    pub(super) fn born(owner: &Owner, new: &mut NewRun, plan: Arc<Plan>) -> Option<Session> {
+        new.claimed_by = Some(owner.worker);
+        let row = new.row();
+        let run = Run::new(&plan, row.id, Arc::new(row.params.clone()));
+        let mut session = Session::new(owner, row, plan, run);
+        session.feed(Input::Begin);
+        session.feed(Input::Slots(owner.world.limits.slots));
+        if matches!(session.run.stage(), Stage::Ended(_)) || session.run.waiting_on().is_some() {
+            new.claimed_by = None;
+            return None;
+        }
+        let Draft { events, effects } = std::mem::take(&mut session.draft);
+        new.opening = events;
+        session.row = new.row();
+        session.begun = effects;
+        Some(session)
+    }
+
+    pub(super) fn id(&self) -> RunId {
+        self.row.id
+    }
+
+    fn new(owner: &Owner, row: RunRow, plan: Arc<Plan>, run: Run) -> Session {
         let (chunk_sender, chunks) = mpsc::channel(CHUNKS);
-        let mut session = Session {
-            events: Events::new(&row, world.feed.clone(), world.spool.clone()),
+        Session {
+            events: Events::new(&row, owner.world.feed.clone(), owner.world.spool.clone()),
             version: row.version,
             signals_seen: row.signals_applied,
             signals_committed: row.signals_applied,
             recoveries_applied: row.recoveries_applied,
-            owner,
+            owner: owner.clone(),
             plan,
             run,
             draft: Draft::default(),
+            begun: Vec::new(),
             parking: None,
             attempts: JoinSet::new(),
             tasks: BTreeMap::new(),
@@ -94,9 +128,7 @@ impl<'o> Session<'o> {
             chunks,
             chunk_sender,
             row,
-        };
-        session.begin(refused).await?;
-        Ok(session)
+        }
     }
 
     async fn begin(&mut self, refused: bool) -> Result<(), OwnError> {
@@ -128,8 +160,14 @@ impl<'o> Session<'o> {
     }
 
     pub(super) async fn drive(&mut self, listening: &Listening) -> Result<Owned, OwnError> {
-        let world = &self.owner.world;
-        let mut in_flight: Option<InFlight<'o>> = None;
+        let world = self.owner.world.clone();
+        let mut in_flight: Option<InFlight> = None;
+        if self.row.sequence_head > 0 {
+            self.events.committed(self.row.sequence_head);
+        }
+        for effect in std::mem::take(&mut self.begun) {
+            self.carry_out(effect);
+        }
         loop {
             if in_flight.is_none() {
                 self.consider_parking();
@@ -150,7 +188,7 @@ impl<'o> Session<'o> {
                 Some(report) = self.attempts.join_next_with_id(), if !resting => self.reported(report),
                 Some(chunk) = self.chunks.recv(), if room && !resting => self.chunk(chunk),
                 () = listening.rung(), if !resting => self.take_signals().await?,
-                () = sleep_until(wake_at, world), if !resting => self.feed(Input::Tick),
+                () = sleep_until(wake_at, &world), if !resting => self.feed(Input::Tick),
             }
         }
     }
@@ -194,7 +232,7 @@ impl<'o> Session<'o> {
             || self.events.needs_commit()
     }
 
-    fn commit(&mut self) -> InFlight<'o> {
+    fn commit(&mut self) -> InFlight {
         let Draft { events, effects } = std::mem::take(&mut self.draft);
         let (status, rest) = match (self.run.stage(), self.parking) {
             (Stage::Ended(status), _) => (status, Some(Owned::Ended(status))),
@@ -224,12 +262,12 @@ impl<'o> Session<'o> {
             started_at: self.run.started_at(),
             steps: if rest.is_some() { step_rows(&self.plan, &self.run) } else { Vec::new() },
         };
-        let committer = &self.owner.committer;
-        InFlight { answer: Box::pin(committer.commit(commit)), head, effects, rest }
+        let committer = self.owner.committer.clone();
+        InFlight { answer: Box::pin(async move { committer.commit(commit).await }), head, effects, rest }
     }
 
     /// A commit has its answer; `Some` when ownership has ended.
-    async fn answered(&mut self, answer: CommitAnswer, commit: InFlight<'o>) -> Result<Option<Owned>, OwnError> {
+    async fn answered(&mut self, answer: CommitAnswer, commit: InFlight) -> Result<Option<Owned>, OwnError> {
         match answer {
             CommitAnswer::Committed => {
                 self.version += 1;
@@ -343,7 +381,7 @@ impl<'o> Session<'o> {
     }
 }
 
-async fn answer_of(in_flight: &mut Option<InFlight<'_>>) -> Result<CommitAnswer, CommitError> {
+async fn answer_of(in_flight: &mut Option<InFlight>) -> Result<CommitAnswer, CommitError> {
     match in_flight {
         Some(commit) => commit.answer.as_mut().await,
         None => std::future::pending().await,

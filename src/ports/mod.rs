@@ -23,8 +23,8 @@ pub use queue::{Doorbell, Queue};
 pub use secrets::{Mask, MaskStream, Masks, SecretError, SecretValue, Secrets};
 pub use spool::Spool;
 pub use store::{
-    ClaimRequest, CommitAnswer, NewRun, Page, RunCommit, RunFilter, RunRow, SignalKind, SignalRow, StepRow, Store,
-    StoreError, StoredEvent, Trigger, WorkerRow,
+    ClaimRequest, CommitAnswer, NewRun, Page, RunBirth, RunCommit, RunFilter, RunRow, SignalKind, SignalRow, StepRow,
+    Store, StoreError, StoredEvent, Trigger, WorkerRow,
 };
 pub use time::{Clock, Ids};
 pub use workspaces::Workspaces;

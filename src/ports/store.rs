@@ -49,8 +49,80 @@ pub struct NewRun {
     /// The number of steps in the plan, for views.
     pub steps_total: u32,
     pub created_at: Micros,
-    /// Born `claimed` by this worker (`opsroom run FILE`), with epoch 1; else `queued` with epoch 0.
+    /// Born owned by this worker, with epoch 1 and version 1; else `queued` with epoch 0.
     pub claimed_by: Option<WorkerId>,
+    /// What its owner has decided already: with events the run is born `running`, without `claimed`.
+    pub opening: Vec<StoredEvent>,
+}
+
+impl NewRun {
+    /// The state a run is born with.
+    pub fn birth(&self) -> RunBirth {
+        let owned = self.claimed_by.is_some();
+        let status = match (owned, self.opening.is_empty()) {
+            (false, _) => RunStatus::Queued,
+            (true, true) => RunStatus::Claimed,
+            (true, false) => RunStatus::Running,
+        };
+        RunBirth {
+            status,
+            waiting_on: (!owned).then_some(WaitingOn::Capacity),
+            claimable: !owned,
+            epoch: Epoch(i64::from(owned)),
+            sequence_head: self.opening.last().map_or(0, |event| event.sequence),
+            stamp_head: self.opening.last().map_or(Micros(0), |event| event.at),
+            started_at: self.opening.first().map(|event| event.at),
+        }
+    }
+
+    /// The row as it is once the run is created.
+    pub fn row(&self) -> RunRow {
+        let RunBirth { status, waiting_on, claimable, epoch, sequence_head, stamp_head, started_at } = self.birth();
+        let claimed_at = self.claimed_by.map(|_| self.created_at);
+        RunRow {
+            id: self.id,
+            tenant: self.tenant,
+            runbook: self.runbook.clone(),
+            plan: self.plan,
+            lane: self.lane,
+            priority: self.priority,
+            labels: self.labels.clone(),
+            params: self.params.clone(),
+            trigger: self.trigger.clone(),
+            steps_total: self.steps_total,
+            status,
+            waiting_on,
+            claimable,
+            epoch,
+            version: epoch.0,
+            claimed_by: self.claimed_by,
+            claimed_at,
+            heartbeat_at: claimed_at,
+            wake_at: None,
+            signal_seq: 0,
+            signals_applied: 0,
+            sequence_head,
+            stamp_head,
+            recoveries: 0,
+            recoveries_applied: 0,
+            error: None,
+            created_at: self.created_at,
+            started_at,
+            ended_at: None,
+        }
+    }
+}
+
+/// What [`NewRun::birth`] says. Its version is its epoch.
+#[derive(Debug, Clone, Copy)]
+pub struct RunBirth {
+    pub status: RunStatus,
+    pub waiting_on: Option<WaitingOn>,
+    pub claimable: bool,
+    pub epoch: Epoch,
+    pub sequence_head: u64,
+    pub stamp_head: Micros,
+    pub started_at: Option<Micros>,
 }
 
 /// Who or what started a run.

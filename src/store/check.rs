@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     model::{RunId, RunStatus},
-    ports::{NewRun, RunCommit, StepRow, StoreError},
+    ports::{NewRun, RunCommit, StepRow, StoreError, StoredEvent},
 };
 
 /// The deepest JSON that is stored. serde_json reads 128 levels; what nobody could read back must not
@@ -15,7 +15,13 @@ const MAX_DEPTH: usize = 100;
 
 /// Why this run can never be created.
 pub fn new_run(run: &NewRun) -> Result<(), StoreError> {
-    map_depth("labels", &run.labels).and_then(|()| map_depth("params", &run.params)).map_err(StoreError::Refused)
+    if run.claimed_by.is_none() && !run.opening.is_empty() {
+        return Err(StoreError::Refused("only an owner decides how a run begins".to_owned()));
+    }
+    map_depth("labels", &run.labels)
+        .and_then(|()| map_depth("params", &run.params))
+        .and_then(|()| events(&run.opening))
+        .map_err(StoreError::Refused)
 }
 
 /// Why this commit can never be written, whatever the run's row says.
@@ -30,15 +36,20 @@ pub fn commit(commit: &RunCommit) -> Result<(), String> {
         return Err("fewer than no signals taken in".to_owned());
     }
     sequence(commit.sequence_head)?;
-    for event in &commit.events {
+    events(&commit.events)?;
+    commit.steps.iter().try_for_each(step)
+}
+
+fn events(events: &[StoredEvent]) -> Result<(), String> {
+    for event in events {
         sequence(event.sequence)?;
         sequence(event.prev)?;
         depth("event data", &event.data)?;
     }
-    if commit.events.windows(2).any(|pair| pair[0].sequence >= pair[1].sequence) {
+    if events.windows(2).any(|pair| pair[0].sequence >= pair[1].sequence) {
         return Err("event sequences do not increase".to_owned());
     }
-    commit.steps.iter().try_for_each(step)
+    Ok(())
 }
 
 /// Remembers the runs of a batch; a run may be in it only once.

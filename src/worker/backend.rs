@@ -23,7 +23,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    control::World,
+    control::{Arrivals, Claim, World},
     model::{Lane, WorkerId},
     ports::{ClaimRequest, Doorbell, RunRow},
 };
@@ -38,25 +38,31 @@ const BACK_OFF: Duration = Duration::from_millis(500);
 /// A run that this process owns, with the slot it occupies.
 #[derive(Debug)]
 pub struct ClaimedRun {
-    pub row: RunRow,
+    pub claim: Claim,
     pub(super) slot: OwnedSemaphorePermit,
 }
 
 /// Where a backend gets its runs.
+#[derive(Debug)]
 pub enum Source {
     /// Claims from a lane, for as long as the worker lives.
-    Lane { lane: Lane, bell: Box<dyn Doorbell> },
+    Lane(LaneSource),
     /// Runs that were born claimed by this process. `exhausted` fires when there will be no more: apalis
     /// waits for a stop also after a backend has ended.
     Given { runs: mpsc::UnboundedReceiver<RunRow>, exhausted: CancellationToken },
 }
 
-impl std::fmt::Debug for Source {
+/// A lane as a source of runs.
+pub struct LaneSource {
+    pub lane: Lane,
+    pub bell: Box<dyn Doorbell>,
+    /// Runs that come the short way.
+    pub arrivals: Arrivals,
+}
+
+impl std::fmt::Debug for LaneSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Source::Lane { lane, .. } => write!(f, "Lane({lane})"),
-            Source::Given { .. } => f.write_str("Given"),
-        }
+        write!(f, "LaneSource({})", self.lane)
     }
 }
 
@@ -80,12 +86,14 @@ struct Fetcher {
     worker: WorkerId,
     source: Source,
     slots: Arc<Semaphore>,
+    /// There may be something to claim.
+    due: bool,
 }
 
 impl ClaimBackend {
     /// `slots`: runs that may be under way at once.
-    pub fn new(world: World, worker: WorkerId, source: Source, slots: usize) -> ClaimBackend {
-        let fetcher = Fetcher { world, worker, source, slots: Arc::new(Semaphore::new(slots)) };
+    pub fn new(world: World, worker: WorkerId, source: Source, slots: Arc<Semaphore>) -> ClaimBackend {
+        let fetcher = Fetcher { world, worker, source, slots, due: true };
         ClaimBackend { ready: VecDeque::new(), fetch: None, fetcher: Some(fetcher) }
     }
 }
@@ -93,39 +101,75 @@ impl ClaimBackend {
 impl Fetcher {
     /// The next runs; waits for a free slot and for a run. `None` when there will be no more.
     async fn fetch(mut self) -> (Fetcher, Option<Vec<ClaimedRun>>) {
-        // The semaphore is never closed.
-        let Ok(mut slot) = self.slots.clone().acquire_many_owned(1).await else { return (self, None) };
-        if let Ok(more) =
-            self.slots.clone().try_acquire_many_owned(u32::try_from(self.slots.available_permits()).unwrap_or(0))
-        {
-            slot.merge(more);
-        }
-        let rows = match &mut self.source {
-            Source::Given { runs, exhausted } => match runs.recv().await {
-                Some(row) => vec![row],
-                None => {
+        let runs = match &mut self.source {
+            Source::Given { runs, exhausted } => {
+                let given = given(runs, &self.slots).await;
+                if given.is_none() {
                     exhausted.cancel();
-                    return (self, None);
                 }
-            },
-            Source::Lane { lane, bell } => claim(&self.world, self.worker, *lane, &**bell, slot.num_permits()).await,
+                given
+            }
+            Source::Lane(lane) => Some(next_of(lane, &self.world, self.worker, &self.slots, &mut self.due).await),
         };
-        let claimed = rows.into_iter().filter_map(|row| slot.split(1).map(|slot| ClaimedRun { row, slot })).collect();
-        (self, Some(claimed))
+        (self, runs)
     }
 }
 
-/// Asks until there is at least one run.
-async fn claim(world: &World, worker: WorkerId, lane: Lane, bell: &dyn Doorbell, limit: usize) -> Vec<RunRow> {
+async fn given(rows: &mut mpsc::UnboundedReceiver<RunRow>, slots: &Arc<Semaphore>) -> Option<Vec<ClaimedRun>> {
+    let row = rows.recv().await?;
+    let slot = slots.clone().acquire_owned().await.ok()?;
+    Some(vec![ClaimedRun { claim: row.into(), slot }])
+}
+
+/// Waits until the lane has at least one run for a free slot.
+async fn next_of(
+    source: &mut LaneSource,
+    world: &World,
+    worker: WorkerId,
+    slots: &Arc<Semaphore>,
+    due: &mut bool,
+) -> Vec<ClaimedRun> {
     loop {
-        let request = ClaimRequest { worker, lane, limit, now: world.clock.now() };
-        match world.store.claim(&request).await {
-            Ok(rows) if !rows.is_empty() => return rows,
-            Ok(_) => drop(tokio::time::timeout(TICK, bell.heard()).await),
-            Err(error) => {
-                tracing::warn!(%lane, %error, "runs could not be claimed; trying again");
-                tokio::time::sleep(BACK_OFF).await;
+        if *due && let Some(free) = all_free(slots) {
+            let limit = free.num_permits();
+            let rows = claim(world, worker, source.lane, limit).await;
+            *due = rows.len() == limit;
+            source.arrivals.set_drained(!*due);
+            if !rows.is_empty() {
+                return with_slots(rows, free);
             }
+        }
+        let full = *due;
+        tokio::select! {
+            biased;
+            Some((born, slot)) = source.arrivals.next() => {
+                return vec![ClaimedRun { claim: Claim::Born(born), slot }];
+            }
+            // A slot is free again, and there may be more to claim. (The semaphore is never closed.)
+            _ = slots.acquire(), if full => {}
+            _ = tokio::time::timeout(TICK, source.bell.heard()) => *due = true,
+        }
+    }
+}
+
+fn all_free(slots: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    let free = u32::try_from(slots.available_permits()).unwrap_or(u32::MAX);
+    if free == 0 { None } else { slots.clone().try_acquire_many_owned(free).ok() }
+}
+
+fn with_slots(rows: Vec<RunRow>, mut free: OwnedSemaphorePermit) -> Vec<ClaimedRun> {
+    // As many rows as permits were asked for, or fewer.
+    rows.into_iter().filter_map(|row| Some(ClaimedRun { claim: row.into(), slot: free.split(1)? })).collect()
+}
+
+async fn claim(world: &World, worker: WorkerId, lane: Lane, limit: usize) -> Vec<RunRow> {
+    let request = ClaimRequest { worker, lane, limit, now: world.clock.now() };
+    match world.store.claim(&request).await {
+        Ok(rows) => rows,
+        Err(error) => {
+            tracing::warn!(%lane, %error, "runs could not be claimed; trying again");
+            tokio::time::sleep(BACK_OFF).await;
+            Vec::new()
         }
     }
 }
@@ -146,7 +190,7 @@ impl Backend for ClaimBackend {
         loop {
             if let Some(run) = self.ready.pop_front() {
                 // A run may come by again after a park: the epoch makes the id its own.
-                let id = format!("r{}:{}", run.row.id, run.row.epoch.0);
+                let id = format!("r{}:{}", run.claim.run(), run.claim.epoch().0);
                 return Poll::Ready(Some(Ok(TaskBuilder::new(run).task_id(TaskId::from_string(id)).build())));
             }
             let fetch = match (&mut self.fetch, self.fetcher.take()) {

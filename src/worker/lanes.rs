@@ -3,12 +3,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use apalis::prelude::{BoxDynError, Data, Monitor, WorkerBuilder, WorkerBuilderExt};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{ClaimBackend, ClaimedRun, Source};
+use super::{ClaimBackend, ClaimedRun, LaneSource, Source};
 use crate::{
-    control::{OwnError, Owned, Owner},
+    control::{Handoff, OwnError, Owned, Owner},
     model::{Lane, RunId, WorkerId},
     ports::RunRow,
 };
@@ -39,12 +39,20 @@ pub struct Lanes {
     worker: WorkerId,
     tasks: TaskTracker,
     ended: Option<mpsc::UnboundedSender<Arc<Ended>>>,
+    handoff: Handoff,
 }
 
 impl Lanes {
     /// Owners run on `tasks`, so that the end of an apalis worker does not end a run.
     pub fn new(owner: Owner, worker: WorkerId, tasks: TaskTracker) -> Lanes {
-        Lanes { owner, worker, tasks, ended: None }
+        Lanes { owner, worker, tasks, ended: None, handoff: Handoff::default() }
+    }
+
+    /// Takes runs the short way from services of this process.
+    #[must_use]
+    pub fn accept(mut self, handoff: Handoff) -> Lanes {
+        self.handoff = handoff;
+        self
     }
 
     /// Tells how each run's ownership ended.
@@ -58,17 +66,21 @@ impl Lanes {
     pub async fn serve(self, config: &LaneConfig, stop: CancellationToken) -> std::io::Result<()> {
         let mut monitor = Monitor::new();
         for lane in config.lanes.clone() {
-            let (world, worker, slots) = (self.owner.world().clone(), self.worker, config.slots);
-            let source = move |_restarts: usize| Source::Lane { lane, bell: world.queue.listen(lane) };
-            monitor = self.register(monitor, format!("{lane}-{worker}"), slots, source);
+            let (owner, handoff, slots) =
+                (self.owner.clone(), self.handoff.clone(), Arc::new(Semaphore::new(config.slots)));
+            let free = slots.clone();
+            let source = move |_restarts: usize| {
+                let arrivals = handoff.open(lane, owner.clone(), free.clone());
+                Source::Lane(LaneSource { lane, bell: owner.world().queue.listen(lane), arrivals })
+            };
+            monitor = self.register(monitor, format!("{lane}-{}", self.worker), config.slots, slots, source);
         }
-        monitor
-            .run_with_signal(async move {
-                stop.cancelled().await;
-                Ok(())
-            })
-            .await
-            .map_err(std::io::Error::other)
+        let stopped = async move {
+            stop.cancelled().await;
+            config.lanes.iter().for_each(|lane| self.handoff.close(*lane));
+            Ok(())
+        };
+        monitor.run_with_signal(stopped).await.map_err(std::io::Error::other)
     }
 
     /// Executes runs that were born claimed by this process, and returns when they are done.
@@ -84,31 +96,31 @@ impl Lanes {
             let given = receiver.lock().unwrap_or_else(PoisonError::into_inner).take();
             Source::Given { runs: given.unwrap_or_else(|| mpsc::unbounded_channel().1), exhausted: exhausted.clone() }
         };
-        let monitor = self.register(Monitor::new(), format!("own-{}", self.worker), slots, source);
-        monitor
-            .run_with_signal(async move {
-                stop.cancelled().await;
-                Ok(())
-            })
-            .await
-            .map_err(std::io::Error::other)
+        let free = Arc::new(Semaphore::new(slots));
+        let monitor = self.register(Monitor::new(), format!("own-{}", self.worker), slots, free, source);
+        let stopped = async move {
+            stop.cancelled().await;
+            Ok(())
+        };
+        monitor.run_with_signal(stopped).await.map_err(std::io::Error::other)
     }
 
     fn register(
         &self,
         monitor: Monitor,
         name: String,
-        slots: usize,
+        concurrency: usize,
+        slots: Arc<Semaphore>,
         source: impl Fn(usize) -> Source + Send + Sync + 'static,
     ) -> Monitor {
         let handler = Handler { owner: self.owner.clone(), tasks: self.tasks.clone(), ended: self.ended.clone() };
         let worker = self.worker;
         monitor.register(move |restarts| {
-            let backend = ClaimBackend::new(handler.owner.world().clone(), worker, source(restarts), slots);
+            let backend = ClaimBackend::new(handler.owner.world().clone(), worker, source(restarts), slots.clone());
             WorkerBuilder::new(format!("{name}-{restarts}"))
                 .backend(backend)
                 .enable_tracing()
-                .concurrency(slots)
+                .concurrency(concurrency)
                 .data(handler.clone())
                 .catch_panic()
                 .build(own)
@@ -121,9 +133,9 @@ impl Lanes {
 async fn own(claimed: ClaimedRun, handler: Data<Handler>) -> Result<(), BoxDynError> {
     let Handler { owner, tasks, ended } = (*handler).clone();
     let task = tasks.spawn(async move {
-        let ClaimedRun { row, slot } = claimed;
-        let run = row.id;
-        let owned = owner.own(row).await;
+        let ClaimedRun { claim, slot } = claimed;
+        let run = claim.run();
+        let owned = owner.own(claim).await;
         if let Err(error) = &owned {
             tracing::error!(%run, %error, "the run could not be carried on");
         }

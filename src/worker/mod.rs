@@ -9,5 +9,5 @@ mod lanes;
 #[cfg(test)]
 mod simulation;
 
-pub use backend::{ClaimBackend, ClaimedRun, Source};
+pub use backend::{ClaimBackend, ClaimedRun, LaneSource, Source};
 pub use lanes::{Ended, LaneConfig, Lanes};

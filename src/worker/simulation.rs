@@ -87,7 +87,9 @@ impl Play {
         for plan in &plans {
             let trigger = Trigger { kind: "manual".into(), actor: "ann".into() };
             let submission = Submission { plan: plan.clone(), source: "".into(), params: Map::new(), trigger };
-            let runs = self.fleet.service().submit(&[submission], None).await.unwrap();
+            // Let a process come up, so that the short way is open.
+            tokio::time::sleep(Duration::from_millis(self.rng.below(20) as u64)).await;
+            let runs = self.fleet.inside().submit(&[submission], None).await.unwrap();
             self.runs.extend(runs);
         }
         while !self.all_ended().await {

@@ -9,26 +9,93 @@ mod rig;
 mod stats;
 mod workloads;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
-use clap::{Args, ValueEnum};
+use clap::ValueEnum;
 use serde::Serialize;
+use tokio::task::JoinSet;
 
-pub use workloads::run;
+use super::{
+    Context,
+    embedded::supervisor_lock,
+    fault::{Fault, exit},
+    processes::LazyProcesses,
+};
+use crate::{
+    actions::{Deps, Registry},
+    ports::Ids,
+    system::{FolderArtifacts, RandomIds},
+};
 
-/// What to measure.
-#[derive(Debug, Clone, Args)]
-pub struct BenchArgs {
+/// Measure what steps cost on this machine
+///
+/// Runs a workload on a database of its own, several times, and compares with a floor taken in the same
+/// run: one durable commit of one row, and for `spawn` also one plain process.
+#[derive(Debug, Clone, clap::Args)]
+#[command(after_help = "\
+Examples:
+  opsroom bench chain
+  opsroom bench throughput --output json
+  opsroom bench pickup --samples 200 --dir /var/tmp/bench")]
+pub struct Options {
     pub workload: Workload,
-    /// How often; the figures are medians over the samples.
-    #[arg(long, default_value_t = 5)]
-    pub samples: usize,
-    /// Steps of a chain, or width of a fan-out.
-    #[arg(long)]
-    pub size: Option<usize>,
-    /// Where the database is put; must be on a real disk. Default: a folder of its own in the data folder.
-    #[arg(long)]
+    /// How often; the figures are taken over the samples [default: 5, pickup 100]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub samples: Option<u16>,
+    /// Steps of a chain or a run, or the width of a fan-out
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=19_000))]
+    pub size: Option<u32>,
+    /// A folder on a real disk, made and removed [default: in the data folder]
+    #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
+}
+
+pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
+    let config = &context.config;
+    let id = RandomIds.worker_id();
+    let dir = options.dir.clone().unwrap_or_else(|| config.data.folder.clone()).join(format!("bench-{id}"));
+    let measured = context.block_on(async {
+        let unusable = |error: std::io::Error| Fault::from(BenchError::Io(error));
+        std::fs::create_dir_all(&dir).map_err(unusable)?;
+        let artifacts = FolderArtifacts::new(dir.join("artifacts")).map_err(unusable)?;
+        let processes = Arc::new(LazyProcesses::new(id, supervisor_lock(config, id)));
+        let registry = Registry::standard(&Deps {
+            processes: processes.clone(),
+            artifacts: Arc::new(artifacts),
+            base_env: config.processes.base_env.clone(),
+            http: Arc::new(config.http.to_config()),
+        });
+        let mut task = JoinSet::new();
+        let (options, place) = (options.clone(), dir.clone());
+        // As a service would: on a thread of the runtime, not on the one that waits for it.
+        task.spawn(async move { workloads::measure(&options, &place, registry).await });
+        let measured = task.join_next().await;
+        processes.stop().await;
+        match measured {
+            Some(Ok(measured)) => measured.map_err(Fault::from),
+            _ => Err(Fault::internal("INTERNAL", "the workload panicked")),
+        }
+    });
+    if let Err(error) = std::fs::remove_dir_all(&dir) {
+        tracing::warn!(%error, dir = %dir.display(), "the folder of the benchmark could not be removed");
+    }
+    let report = measured?;
+    if context.out.is_json() {
+        context.out.json(&report);
+    } else {
+        context.out.line(report.to_text());
+    }
+    Ok(exit::SUCCESS)
+}
+
+impl From<BenchError> for Fault {
+    fn from(error: BenchError) -> Fault {
+        match error {
+            BenchError::Store(error) => error.into(),
+            BenchError::Tmpfs(_) => Fault::refused("BENCH_TMPFS", error.to_string()),
+            other => Fault::internal("BENCH_FAILED", other.to_string()),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -63,6 +130,26 @@ pub struct Report {
     /// Steps and durable events found in the store afterwards.
     pub steps_recorded: u64,
     pub events_recorded: u64,
+}
+
+impl Report {
+    fn to_text(&self) -> String {
+        let number = |value: Option<f64>, unit: &str| value.map_or("-".to_owned(), |value| format!("{value}{unit}"));
+        format!(
+            "{} on {}, {} samples\n  median {}  p95 {}  p99 {}\n  steps per second {}\n  floor {}  ratio {}\n  recorded: {} steps, {} events",
+            self.workload,
+            self.store,
+            self.samples,
+            number(self.median_ms, " ms"),
+            number(self.p95_ms, " ms"),
+            number(self.p99_ms, " ms"),
+            number(self.steps_per_s, ""),
+            number(self.floor_ms, " ms"),
+            number(self.ratio, ""),
+            self.steps_recorded,
+            self.events_recorded,
+        )
+    }
 }
 
 /// Why there is no measurement.

@@ -14,10 +14,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::BenchError;
 use crate::{
     actions::Registry,
-    control::{Committer, Limits, Owned, Owner, Plans, Runs, Signals, Submission, World},
+    control::{Committer, Handoff, Limits, Owned, Owner, Plans, Runs, Signals, Submission, World},
     feed::MemoryFeed,
     model::{Failure, Lane, RunId, RunStatus, Success, TenantId},
-    ports::{AttemptContext, Executor, Executors, Ids, Store, Trigger},
+    ports::{AttemptContext, Executor, Executors, Ids, Trigger},
     queue::ChannelQueue,
     runbook::Plan,
     store::SqliteStore,
@@ -62,11 +62,12 @@ impl Rig {
         let worker = RandomIds.worker_id();
         let owner = Owner::new(world.clone(), committer, worker);
         let (sender, ended) = mpsc::unbounded_channel();
-        let lanes = Lanes::new(owner, worker, tasks.clone()).report_to(sender);
+        let handoff = Handoff::default();
+        let lanes = Lanes::new(owner, worker, tasks.clone()).report_to(sender).accept(handoff.clone());
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         tasks.spawn(async move { lanes.serve(&LaneConfig { lanes: vec![Lane::A], slots }, stopped).await });
-        let runs = Runs::new(world, TenantId::DEFAULT);
+        let runs = Runs::new(world, TenantId::DEFAULT).hand_to(handoff);
         Ok(Rig { store, runs, ended, bodies, stop, tasks })
     }
 

@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Write as _,
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -10,7 +10,7 @@ use std::{
 use rustix::fs::statfs;
 
 use super::{
-    BenchArgs, BenchError, Report, Workload, floor,
+    BenchError, Options, Report, Workload, floor,
     rig::Rig,
     stats::{median, percentile, rounded},
 };
@@ -31,21 +31,16 @@ const BATCH: usize = 100;
 /// Commits of the floor, before and after the workload each.
 const FLOOR: usize = 100;
 
-/// Measures a workload in `dir`, which is made and removed.
-pub async fn run(args: &BenchArgs, dir: PathBuf, registry: Registry) -> Result<Report, BenchError> {
-    std::fs::create_dir_all(&dir)?;
-    let measured =
-        if is_tmpfs(&dir)? { Err(BenchError::Tmpfs(dir.clone())) } else { measure(args, &dir, registry).await };
-    std::fs::remove_dir_all(&dir)?;
-    measured
-}
-
 fn is_tmpfs(dir: &Path) -> Result<bool, BenchError> {
     let kind = statfs(dir).map_err(std::io::Error::from)?.f_type;
     Ok(i128::from(kind) == i128::from(TMPFS_MAGIC))
 }
 
-async fn measure(args: &BenchArgs, dir: &Path, registry: Registry) -> Result<Report, BenchError> {
+/// Measures a workload with a database in `dir`.
+pub(super) async fn measure(args: &Options, dir: &Path, registry: Registry) -> Result<Report, BenchError> {
+    if is_tmpfs(dir)? {
+        return Err(BenchError::Tmpfs(dir.to_owned()));
+    }
     let slots = if args.workload == Workload::Throughput { 256 } else { 4 };
     let mut rig = Rig::start(dir, registry, slots).await?;
     let plan = Arc::new(plan(args)?);
@@ -90,9 +85,10 @@ async fn measure(args: &BenchArgs, dir: &Path, registry: Registry) -> Result<Rep
     })
 }
 
-async fn sample(args: &BenchArgs, rig: &mut Rig, plan: &Arc<Plan>) -> Result<Vec<Duration>, BenchError> {
+async fn sample(args: &Options, rig: &mut Rig, plan: &Arc<Plan>) -> Result<Vec<Duration>, BenchError> {
     let mut samples = Vec::new();
-    for _ in 0..args.samples.max(1) {
+    let usual = if args.workload == Workload::Pickup { 100 } else { 5 };
+    for _ in 0..args.samples.unwrap_or(usual) {
         samples.push(match args.workload {
             Workload::Chain | Workload::Fanout | Workload::Spawn => rig.once(plan).await?,
             Workload::Throughput => throughput(rig, plan).await?,
@@ -126,7 +122,7 @@ fn name(workload: Workload) -> &'static str {
 }
 
 /// The workload's runbook, written and compiled as a user's would be.
-fn plan(args: &BenchArgs) -> Result<Plan, BenchError> {
+fn plan(args: &Options) -> Result<Plan, BenchError> {
     let mut yaml = String::from("version: 1\nname: bench\nsteps:\n");
     let assert = "uses: assert, with: {that: true}";
     let program = "run: [/bin/true]";
@@ -137,13 +133,14 @@ fn plan(args: &BenchArgs) -> Result<Plan, BenchError> {
             let _ = writeln!(yaml, "  - {{id: s{i}, {needs}{action}}}");
         }
     };
+    let size = |usual: usize| args.size.map_or(usual, |size| size as usize);
     match args.workload {
-        Workload::Chain => chain(&mut yaml, args.size.unwrap_or(40), assert),
-        Workload::Spawn => chain(&mut yaml, args.size.unwrap_or(40), program),
-        Workload::Throughput => chain(&mut yaml, args.size.unwrap_or(5), assert),
+        Workload::Chain => chain(&mut yaml, size(40), assert),
+        Workload::Spawn => chain(&mut yaml, size(40), program),
+        Workload::Throughput => chain(&mut yaml, size(5), assert),
         Workload::Pickup => chain(&mut yaml, 1, assert),
         Workload::Fanout => {
-            let width = args.size.unwrap_or(1_000);
+            let width = size(1_000);
             for i in 0..width {
                 let _ = writeln!(yaml, "  - {{id: s{i}, {assert}}}");
             }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    model::{Epoch, Micros, RunStatus, StepIx, WaitingOn, WorkerId},
+    model::{Micros, RunStatus, StepIx, WaitingOn, WorkerId},
     ports::{CommitAnswer, NewRun, RunCommit, RunRow, SignalKind, SignalRow, StepRow, StoredEvent},
 };
 
@@ -17,42 +17,8 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn new(new: &NewRun) -> Run {
-        let row = RunRow {
-            id: new.id,
-            tenant: new.tenant,
-            runbook: new.runbook.clone(),
-            plan: new.plan,
-            lane: new.lane,
-            priority: new.priority,
-            labels: new.labels.clone(),
-            params: new.params.clone(),
-            trigger: new.trigger.clone(),
-            steps_total: new.steps_total,
-            status: RunStatus::Queued,
-            waiting_on: Some(WaitingOn::Capacity),
-            claimable: true,
-            epoch: Epoch(0),
-            version: 0,
-            claimed_by: None,
-            claimed_at: None,
-            heartbeat_at: None,
-            wake_at: None,
-            signal_seq: 0,
-            signals_applied: 0,
-            sequence_head: 0,
-            stamp_head: Micros(0),
-            recoveries: 0,
-            recoveries_applied: 0,
-            error: None,
-            created_at: new.created_at,
-            started_at: None,
-            ended_at: None,
-        };
-        let mut run = Run { row, events: BTreeMap::new(), signals: Vec::new(), steps: BTreeMap::new() };
-        if let Some(worker) = new.claimed_by {
-            run.claim(worker, new.created_at);
-        }
-        run
+        let events = new.opening.iter().map(|event| (event.sequence, event.clone())).collect();
+        Run { row: new.row(), events, signals: Vec::new(), steps: BTreeMap::new() }
     }
 
     /// Who owns it now; an ended run only remembers its last owner.

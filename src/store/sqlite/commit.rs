@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::{
     arguments::{self, Hex, arguments},
     errors::{is_unmatched, store_error},
+    inserts::event_inserts,
     rows::{Guard, GuardRecord, decode_all},
     writer::Writer,
 };
@@ -92,7 +93,7 @@ async fn write(writer: &Writer, batch: &[RunCommit], part: &[usize]) -> Result<W
     let commits = || part.iter().map(|&index| &batch[index]);
     let running: Vec<_> = commits().filter(|commit| !leaves(commit)).map(Running::from).collect();
     let leaving: Vec<_> = commits().filter(|commit| leaves(commit)).map(Leaving::from).collect();
-    let events: Vec<_> = commits().flat_map(events).collect();
+    let events: Vec<_> = commits().flat_map(|commit| event_inserts(commit.run, &commit.events)).collect();
     let steps: Vec<_> = commits().flat_map(steps).collect();
     let arguments = arguments!(
         arguments::json(&running),
@@ -251,24 +252,6 @@ impl From<&RunCommit> for Leaving {
             commit.status.is_owned().then_some(commit.at.0),
         )
     }
-}
-
-/// One row of `run_events`.
-#[derive(Serialize)]
-struct EventInsert<'a>(Hex, u64, u64, i64, &'static str, &'a str, &'a Value);
-
-fn events(commit: &RunCommit) -> impl Iterator<Item = EventInsert<'_>> {
-    commit.events.iter().map(|event| {
-        EventInsert(
-            Hex(commit.run.0),
-            event.sequence,
-            event.prev,
-            event.at.0,
-            event.kind.category.as_str(),
-            &event.kind.action,
-            &event.data,
-        )
-    })
 }
 
 /// One row of `run_steps`. The error is JSON within a string, so that none is NULL and not `null`.

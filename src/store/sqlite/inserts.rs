@@ -4,10 +4,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::arguments::{self, Hex};
-use crate::model::RunStatus;
 use crate::{
-    model::{Digest, WaitingOn},
-    ports::{NewRun, SignalKind, StoreError},
+    model::{Digest, RunId, WaitingOn},
+    ports::{NewRun, RunBirth, SignalKind, StoreError, StoredEvent},
     store::check,
 };
 
@@ -15,6 +14,22 @@ use crate::{
 pub(super) fn runs_json(runs: &[NewRun]) -> Result<String, StoreError> {
     runs.iter().try_for_each(check::new_run)?;
     Ok(arguments::json(&runs.iter().map(RunInsert::from).collect::<Vec<_>>()))
+}
+
+/// The second argument of `create_runs.sql`.
+pub(super) fn openings_json(runs: &[NewRun]) -> String {
+    arguments::json(&runs.iter().flat_map(|run| event_inserts(run.id, &run.opening)).collect::<Vec<_>>())
+}
+
+/// One row of `run_events`.
+#[derive(Serialize)]
+pub(super) struct EventInsert<'a>(Hex, u64, u64, i64, &'static str, &'a str, &'a Value);
+
+pub(super) fn event_inserts(run: RunId, events: &[StoredEvent]) -> impl Iterator<Item = EventInsert<'_>> {
+    events.iter().map(move |event| {
+        let category = event.kind.category.as_str();
+        EventInsert(Hex(run.0), event.sequence, event.prev, event.at.0, category, &event.kind.action, &event.data)
+    })
 }
 
 /// One row of `create_runs.sql`; the order is that of the statement.
@@ -38,13 +53,14 @@ struct RunInsert<'a>(
     &'a str,
     &'a Map<String, Value>,
     &'a Map<String, Value>,
+    u64,
+    i64,
+    Option<i64>,
 );
 
 impl<'a> From<&'a NewRun> for RunInsert<'a> {
     fn from(run: &'a NewRun) -> RunInsert<'a> {
-        let owned = run.claimed_by.is_some();
-        let (status, waiting_on) =
-            if owned { (RunStatus::Claimed, None) } else { (RunStatus::Queued, Some(WaitingOn::Capacity)) };
+        let RunBirth { status, waiting_on, claimable, epoch, sequence_head, stamp_head, started_at } = run.birth();
         RunInsert(
             Hex(run.id.0),
             Hex(run.tenant.0),
@@ -52,8 +68,8 @@ impl<'a> From<&'a NewRun> for RunInsert<'a> {
             run.priority,
             status.as_str(),
             waiting_on.map(WaitingOn::as_str),
-            !owned,
-            i64::from(owned),
+            claimable,
+            epoch.0,
             run.claimed_by.map(|worker| Hex(worker.0)),
             run.claimed_by.map(|_| run.created_at.0),
             run.created_at.0,
@@ -64,6 +80,9 @@ impl<'a> From<&'a NewRun> for RunInsert<'a> {
             &run.trigger.actor,
             &run.labels,
             &run.params,
+            sequence_head,
+            stamp_head.0,
+            started_at.map(|at| at.0),
         )
     }
 }

@@ -100,7 +100,7 @@ impl Store for SqliteStore {
     }
 
     async fn create_runs(&self, runs: &[NewRun]) -> Result<(), StoreError> {
-        let arguments = arguments!(inserts::runs_json(runs)?);
+        let arguments = arguments!(inserts::runs_json(runs)?, inserts::openings_json(runs));
         self.write(include_str!("queries/create_runs.sql"), arguments).await.map(drop)
     }
 

@@ -6,12 +6,12 @@ use std::{
     time::Duration,
 };
 
-use tokio::task::JoinSet;
+use tokio::{sync::Semaphore, task::JoinSet};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::ports::{Faults, FaultyStore, SimClock, SimExecutors, SimFeed, SimIds, SimLiveness, SimQueue, SimRest};
 use crate::{
-    control::{Committer, Limits, Owner, Plans, Reaper, Runs, Signals, World},
+    control::{Arrivals, Claim, Committer, Handoff, Limits, Owner, Plans, Reaper, Runs, Signals, World},
     engine::testing::Rng,
     model::{Lane, TenantId, WorkerId},
     ports::{ClaimRequest, Ids, Store},
@@ -36,6 +36,7 @@ pub struct Fleet {
 
 struct Process {
     worker: WorkerId,
+    handoff: Handoff,
     tasks: JoinSet<()>,
 }
 
@@ -72,6 +73,12 @@ impl Fleet {
         Runs::new(self.world(self.truth.clone()), TenantId::DEFAULT)
     }
 
+    /// The service inside the newest process: its runs may go the short way.
+    pub fn inside(&self) -> Runs {
+        let handoff = self.processes.last().map(|process| process.handoff.clone()).unwrap_or_default();
+        self.service().hand_to(handoff)
+    }
+
     fn world(&self, store: Arc<dyn Store>) -> World {
         World {
             plans: Plans::new(store.clone()),
@@ -100,8 +107,11 @@ impl Fleet {
         let liveness = Arc::new(SimLiveness { dead: self.dead.clone(), own: worker });
         let mut tasks = JoinSet::new();
         tasks.spawn(Reaper::new(world.clone(), liveness, worker).run(CancellationToken::new()));
-        tasks.spawn(lane(world, owner, worker));
-        self.processes.push(Process { worker, tasks });
+        let handoff = Handoff::default();
+        let slots = Arc::new(Semaphore::new(2));
+        let arrivals = handoff.open(Lane::A, owner.clone(), slots.clone());
+        tasks.spawn(lane(world, owner, worker, arrivals, slots));
+        self.processes.push(Process { worker, handoff, tasks });
     }
 
     pub fn keep_alive(&mut self) {
@@ -149,16 +159,28 @@ impl Fleet {
 }
 
 /// A lane: claims, and owns each run in a task of its own. Ends with the process.
-async fn lane(world: World, owner: Owner, worker: WorkerId) {
+async fn lane(world: World, owner: Owner, worker: WorkerId, mut arrivals: Arrivals, slots: Arc<Semaphore>) {
     let mut owned = JoinSet::new();
     let bell = world.queue.listen(Lane::A);
     loop {
-        let request = ClaimRequest { worker, lane: Lane::A, limit: 2, now: world.clock.now() };
-        for row in world.store.claim(&request).await.unwrap_or_default() {
-            let owner = owner.clone();
-            owned.spawn(async move { owner.own(row).await });
+        if let Ok(slot) = slots.clone().try_acquire_owned() {
+            let request = ClaimRequest { worker, lane: Lane::A, limit: 1, now: world.clock.now() };
+            let rows = world.store.claim(&request).await.unwrap_or_default();
+            arrivals.set_drained(rows.is_empty());
+            if let Some(row) = rows.into_iter().next() {
+                let owner = owner.clone();
+                owned.spawn(async move { (owner.own(row).await, slot) });
+                continue;
+            }
         }
         while owned.try_join_next().is_some() {}
-        let _ = tokio::time::timeout(Duration::from_secs(1), bell.heard()).await;
+        tokio::select! {
+            biased;
+            Some((born, slot)) = arrivals.next() => {
+                let owner = owner.clone();
+                owned.spawn(async move { (owner.own(Claim::Born(born)).await, slot) });
+            }
+            _ = tokio::time::timeout(Duration::from_secs(1), bell.heard()) => {}
+        }
     }
 }

@@ -42,6 +42,7 @@ conformance! {
         a_plan_is_kept_under_its_digest,
         a_new_run_reads_back,
         a_run_may_be_born_claimed,
+        a_run_may_be_born_with_its_first_decision,
         a_known_id_is_refused_and_nothing_is_written,
         a_run_needs_its_plan,
         what_nobody_could_read_back_is_refused;

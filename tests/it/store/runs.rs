@@ -2,12 +2,12 @@
 
 use opsroom::{
     model::{Digest, Epoch, Micros, RunStatus, TenantId, WaitingOn},
-    ports::{NewRun, RunFilter, RunRow, StoreError},
+    ports::{CommitAnswer, NewRun, RunFilter, RunRow, StoreError},
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::world::{T0, TENANT, W1, World, new_run, object, plan, run_id};
+use super::world::{T0, TENANT, W1, World, event, new_run, next, object, plan, run_id};
 
 pub async fn a_plan_is_kept_under_its_digest(world: &World) {
     let digest = Digest::of(b"plan");
@@ -67,6 +67,23 @@ pub async fn a_run_may_be_born_claimed(world: &World) {
     assert_eq!((row.claimed_at, row.heartbeat_at), (Some(row.created_at), Some(row.created_at)));
     assert_eq!((row.waiting_on, row.claimable), (None, false));
     assert_eq!(world.a.owners().await.unwrap(), [W1]);
+}
+
+pub async fn a_run_may_be_born_with_its_first_decision(world: &World) {
+    let opening = vec![event(1, json!({})), event(2, json!({"step": "a", "attempt": 1}))];
+    let new = NewRun { claimed_by: Some(W1), opening: opening.clone(), ..new_run(1) };
+    world.a.create_runs(&[new_run(2), new.clone()]).await.unwrap();
+    let row = world.row(run_id(1)).await;
+    assert_eq!(row, new.row());
+    assert_eq!((row.status, row.sequence_head, row.stamp_head), (RunStatus::Running, 2, opening[1].at));
+    assert_eq!(row.started_at, Some(opening[0].at));
+    assert_eq!(world.b.events(run_id(1), 0, 10).await.unwrap(), opening);
+    assert!(world.b.events(run_id(2), 0, 10).await.unwrap().is_empty());
+    // Its owner goes on from there.
+    assert_eq!(world.a.commit(&[next(&row)]).await.unwrap(), [CommitAnswer::Committed]);
+    // Nobody decides for a run without an owner.
+    let unowned = NewRun { claimed_by: None, opening, ..new_run(3) };
+    assert!(matches!(world.a.create_runs(&[unowned]).await, Err(StoreError::Refused(_))));
 }
 
 pub async fn a_known_id_is_refused_and_nothing_is_written(world: &World) {

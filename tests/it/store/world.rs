@@ -104,6 +104,7 @@ pub fn new_run(number: u128) -> NewRun {
         steps_total: 2,
         created_at: at(number),
         claimed_by: None,
+        opening: Vec::new(),
     }
 }
 

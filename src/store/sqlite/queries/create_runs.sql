@@ -1,13 +1,14 @@
--- $1 JSON array of runs.
+-- $1 JSON array of runs, $2 of their events.
 BEGIN IMMEDIATE;
 
 INSERT INTO runs (
     id, tenant_id, lane, priority, status, waiting_on, claimable, epoch, version, claimed_by, claimed_at,
     heartbeat_at, signal_seq, signals_applied, sequence_head, stamp_head, recoveries, recoveries_applied,
-    created_at
+    created_at, started_at
 )
 SELECT unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6,
-    value ->> 7, value ->> 7, unhex(value ->> 8), value ->> 9, value ->> 9, 0, 0, 0, 0, 0, 0, value ->> 10
+    value ->> 7, value ->> 7, unhex(value ->> 8), value ->> 9, value ->> 9, 0, 0, value ->> 18, value ->> 19, 0, 0,
+    value ->> 10, value ->> 20
 FROM jsonb_each($1);
 
 INSERT INTO run_inputs (
@@ -16,5 +17,10 @@ INSERT INTO run_inputs (
 SELECT runs.key, runs.tenant_id, runs.id, n.value ->> 11, unhex(n.value ->> 12), n.value ->> 13,
     n.value ->> 14, n.value ->> 15, n.value -> 16, n.value -> 17
 FROM jsonb_each($1) AS n CROSS JOIN runs ON runs.id = unhex(n.value ->> 0);
+
+-- What the owners of runs that are born owned have decided already.
+INSERT INTO run_events (run_key, sequence, prev, at, category, action, data)
+SELECT runs.key, e.value ->> 1, e.value ->> 2, e.value ->> 3, e.value ->> 4, e.value ->> 5, e.value -> 6
+FROM jsonb_each($2) AS e CROSS JOIN runs ON runs.id = unhex(e.value ->> 0);
 
 COMMIT;
