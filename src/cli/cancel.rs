@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{
-    Context,
+    Context, block_on,
     embedded::Embedded,
     fault::{Fault, exit},
     selector,
@@ -28,7 +28,7 @@ pub struct Options {
 }
 
 pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
-    context.block_on(async {
+    block_on(async {
         let embedded = Embedded::open(&context.config).await?;
         let run = selector::find(&*embedded.world.store, &options.run).await?;
         embedded.runs.cancel(run, &context.config.actor, &options.reason, options.force).await?;

@@ -1,7 +1,7 @@
 //! `opsroom events RUN`: everything that happened in a run, in order.
 
 use super::{
-    Context,
+    Context, block_on,
     document::{clock_time, printable},
     embedded::Embedded,
     fault::{Fault, exit},
@@ -10,6 +10,9 @@ use super::{
     selector,
 };
 use crate::model::Event;
+
+/// Bytes of a chunk that a line shows.
+const SHOWN: usize = 120;
 
 /// Print the events of a run in order: state changes and log chunks
 #[derive(Debug, clap::Args)]
@@ -28,7 +31,7 @@ pub struct Options {
 }
 
 pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
-    context.block_on(async {
+    block_on(async {
         let embedded = Embedded::open(&context.config).await?;
         let world = &embedded.world;
         let run = selector::find(&*world.store, &options.run).await?;
@@ -55,15 +58,17 @@ pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
 /// One line for one event: sequence, time, kind, and what it says.
 fn line(watch: &mut Watch, event: &Event) -> Option<String> {
     let news = watch.take(event)?;
-    let said = match &news.fact {
-        Some(fact) => sentence(watch, fact, news.at).unwrap_or_else(|| event.data.to_string()),
-        None => {
-            let text = |name: &str| event.data.get(name).and_then(|value| value.as_str()).unwrap_or_default();
-            let bytes = payload(&event.data);
-            let first = String::from_utf8_lossy(&bytes[..bytes.len().min(120)]).replace('\n', "⏎");
-            let more = if bytes.len() > 120 { format!("… ({} bytes)", bytes.len()) } else { String::new() };
-            format!("{} {} | {}{more}", text("step"), text("stream"), printable(&first))
-        }
-    };
+    let fact = news.fact.as_ref();
+    let said = fact
+        .map_or_else(|| chunk(event), |fact| sentence(watch, fact, news.at).unwrap_or_else(|| event.data.to_string()));
     Some(format!("{:>6} {} {:<28} {said}", event.sequence, clock_time(event.timestamp), event.event.to_string()))
+}
+
+/// The beginning of a chunk, on one line.
+fn chunk(event: &Event) -> String {
+    let text = |name: &str| event.data.get(name).and_then(|value| value.as_str()).unwrap_or_default();
+    let bytes = payload(&event.data);
+    let first = String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN)]).replace('\n', "⏎");
+    let more = if bytes.len() > SHOWN { format!("… ({} bytes)", bytes.len()) } else { String::new() };
+    format!("{} {} | {}{more}", text("step"), text("stream"), printable(&first))
 }

@@ -1,4 +1,4 @@
-//! `opsroom explain [ACTION]`: what the language and its actions know.
+//! `opsroom explain [KEY|ACTION]`: what the language and its actions know.
 
 use serde_json::{Value, json};
 
@@ -8,75 +8,53 @@ use super::{
 };
 use crate::{
     actions,
-    runbook::{Action, diagnostic},
+    runbook::{self, Action, Catalog},
 };
 
-/// Explain an action: its parameters, its result, an example
+/// Explain a key of the language or an action
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  opsroom explain                     lists the actions
+  opsroom explain                     all keys and actions
+  opsroom explain steps.retry
   opsroom explain http.request")]
 pub struct Options {
-    /// An action
+    /// A key such as `steps.retry`, or an action such as `http.request`
+    #[arg(value_name = "KEY|ACTION")]
     topic: Option<String>,
 }
 
 pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
     let catalog = actions::catalog();
-    match &options.topic {
-        None => list(context, catalog.iter()),
-        Some(topic) => match catalog.get(topic) {
-            Some(action) => explain(context, action),
-            None => {
-                let names: Vec<&str> = catalog.iter().map(|action| action.name).collect();
-                let help = diagnostic::suggestion(topic, names.iter().copied());
-                let fault = Fault::refused("UNKNOWN_TOPIC", format!("there is no action `{topic}`"));
-                return Err(fault.help(help.unwrap_or_else(|| "`opsroom explain` lists the actions".to_owned())));
-            }
-        },
+    let topic = options.topic.as_deref();
+    let text = runbook::explain(topic, &catalog).map_err(|unknown| {
+        let fault = Fault::refused("UNKNOWN_TOPIC", format!("there is no key or action `{}`", unknown.path));
+        fault.help(unknown.help.unwrap_or_else(|| "`opsroom explain` lists both".to_owned()))
+    })?;
+    if context.out.is_json() {
+        context.out.json(&document(topic, &catalog, &text));
+    } else {
+        context.out.line(text.trim_end());
     }
     Ok(exit::SUCCESS)
 }
 
-fn list<'a>(context: &Context, actions: impl Iterator<Item = &'a Action>) {
-    if context.out.is_json() {
-        let actions: Vec<Value> = actions.map(document).collect();
-        context.out.json(&json!({ "actions": actions }));
-        return;
-    }
-    for action in actions {
-        context.out.line(format!("{:<14} {}", action.name, action.summary));
+/// An action is described by its parts, a key by its text.
+fn document(topic: Option<&str>, catalog: &Catalog, text: &str) -> Value {
+    match topic.map(|topic| (topic, catalog.get(topic))) {
+        None => json!({"text": text, "actions": catalog.iter().map(action).collect::<Vec<_>>()}),
+        Some((_, Some(described))) => action(described),
+        Some((topic, None)) => json!({"key": topic, "text": text}),
     }
 }
 
-fn document(action: &Action) -> Value {
+fn action(action: &Action) -> Value {
     json!({
-        "name": action.name,
+        "action": action.name,
         "summary": action.summary,
         "with": (action.schema)(),
         "result": action.result,
         "example": action.example,
         "secret_fields": action.secret_fields,
     })
-}
-
-fn explain(context: &Context, action: &Action) {
-    let out = &context.out;
-    if out.is_json() {
-        out.json(&document(action));
-        return;
-    }
-    out.line(format!("{}: {}", action.name, action.summary));
-    out.line("\nwith:");
-    let schema = (action.schema)();
-    let required = schema.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
-    for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
-        let kind = property.get("type").map(crate::runbook::to_text).unwrap_or_default();
-        let must = if required.iter().any(|name_of| name_of == name.as_str()) { ", required" } else { "" };
-        let text = property.get("description").and_then(Value::as_str).unwrap_or_default();
-        out.line(format!("  {name} ({kind}{must}): {text}"));
-    }
-    out.line(format!("\nresult: {}", action.result));
-    out.line(format!("\nexample:\n{}", action.example.trim_end()));
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::out::Out;
 use crate::{
@@ -30,7 +30,7 @@ pub struct Fault {
     pub message: String,
     pub help: Option<String>,
     /// More for programs: diagnostics, problems of params.
-    pub details: Map<String, Value>,
+    pub details: Vec<(&'static str, Value)>,
     /// Printed in place of the first line, where the message has a form of its own.
     pub rendered: Option<String>,
     pub exit: u8,
@@ -44,7 +44,7 @@ impl Fault {
 
     /// Our own fault, or the machine's.
     pub fn internal(code: &'static str, message: impl Into<String>) -> Fault {
-        Fault { code, message: message.into(), help: None, details: Map::new(), rendered: None, exit: exit::FAULT }
+        Fault { code, message: message.into(), help: None, details: Vec::new(), rendered: None, exit: exit::FAULT }
     }
 
     #[must_use]
@@ -53,8 +53,8 @@ impl Fault {
     }
 
     #[must_use]
-    pub fn detail(mut self, name: &str, value: Value) -> Fault {
-        self.details.insert(name.to_owned(), value);
+    pub fn detail(mut self, name: &'static str, value: Value) -> Fault {
+        self.details.push((name, value));
         self
     }
 
@@ -79,7 +79,7 @@ impl Fault {
             error["help"] = json!(help);
         }
         for (name, value) in &self.details {
-            error[name] = value.clone();
+            error[*name] = value.clone();
         }
         json!({ "error": error })
     }

@@ -61,7 +61,7 @@ pub fn read(path: &Path) -> Result<SourceFile, Fault> {
     };
     read.map_err(|error| unreadable(&error))?;
     let text = String::from_utf8(bytes).map_err(|error| {
-        let line = error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
+        let line = error.as_bytes()[..error.utf8_error().valid_up_to()].split(|byte| *byte == b'\n').count();
         unreadable(&format!("line {line} is not UTF-8"))
     })?;
     Ok(SourceFile { name, text })

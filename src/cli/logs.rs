@@ -1,7 +1,7 @@
 //! `opsroom logs RUN`: what the steps of a run wrote, byte for byte.
 
 use super::{
-    Context,
+    Context, block_on,
     embedded::Embedded,
     fault::{Fault, exit},
     history::History,
@@ -30,7 +30,7 @@ pub struct Options {
 }
 
 pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
-    context.block_on(async {
+    block_on(async {
         let embedded = Embedded::open(&context.config).await?;
         let world = &embedded.world;
         let run = selector::find(&*world.store, &options.run).await?;

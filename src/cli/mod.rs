@@ -119,32 +119,30 @@ pub struct Context {
     pub out: Arc<Out>,
 }
 
-impl Context {
-    /// Runs `future` on a runtime that lives as long. Commands that need none do not pay for one.
-    fn block_on<T>(&self, future: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
-        // At least two, so that a view that waits for a slow terminal does not stop the run.
-        let threads = std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8));
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(threads)
-            .enable_all()
-            .build()
-            .map_err(|error| io_fault("INTERNAL", "the runtime", &error))?;
-        let result = runtime.block_on(future);
-        // What still blocks (a read of a terminal) must not hold up the end.
-        runtime.shutdown_background();
-        result
-    }
+/// Runs `future` on a runtime of its own. Commands that need none do not pay for one.
+fn block_on<T>(future: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    // At least two, so that a view that waits for a slow terminal does not stop the run.
+    let threads = std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8));
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build()
+        .map_err(|error| io_fault("INTERNAL", "the runtime", &error))?;
+    let result = runtime.block_on(future);
+    // What still blocks (a read of a terminal) must not hold up the end.
+    runtime.shutdown_background();
+    result
 }
 
 /// The whole program: reads the command line, does what it says, and answers the exit code.
 pub fn main() -> ExitCode {
-    start::guarded(|| run_with(std::env::args_os().collect()))
+    start::guarded(|| run_with(&std::env::args_os().collect::<Vec<_>>()))
 }
 
-fn run_with(arguments: Vec<OsString>) -> u8 {
-    let cli = match Cli::try_parse_from(&arguments) {
+fn run_with(arguments: &[OsString]) -> u8 {
+    let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
-        Err(error) => return start::usage(&error, &arguments),
+        Err(error) => return start::usage(&error, arguments),
     };
     let out = Arc::new(Out::new(cli.output));
     let result = Config::read(cli.data_dir.as_deref()).and_then(|config| {

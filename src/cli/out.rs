@@ -60,7 +60,7 @@ impl Out {
     }
 
     /// Whether standard output is a terminal that can be painted on.
-    pub fn is_terminal(&self) -> bool {
+    pub fn is_terminal() -> bool {
         io::stdout().is_terminal()
     }
 

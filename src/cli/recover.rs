@@ -1,9 +1,282 @@
-//! `opsroom recover`.
-use super::{Context, fault::Fault};
+//! `opsroom recover`: finishes what processes left behind when they died.
 
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Context, block_on,
+    document::{RunDocument, duration, human, printable, resolve_commands},
+    embedded::{Embedded, EmbeddedWorker, supervisor_lock},
+    fault::{Fault, exit, io_fault},
+    interrupt::Interrupts,
+    out::Out,
+};
+use crate::{
+    control::{Owned, Reaper, RunView},
+    model::{Lane, Millis, RunId, RunStatus, TenantId, WaitingOn, WorkerId},
+    ports::{Liveness, RunFilter},
+    system::{FlockLiveness, kill_leftovers, wait_until_gone},
+    worker::{Ended, LaneConfig},
+};
+
+/// How long the supervisor of a dead process may take to end its trees.
+const BURIAL: Duration = Duration::from_secs(10);
+
+/// Between two looks whether anything is left to do.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Runs under way at once, per lane.
+const SLOTS: usize = 16;
+
+const UNFINISHED: [RunStatus; 3] = [RunStatus::Queued, RunStatus::Claimed, RunStatus::Running];
+
+/// Finish the runs that processes left behind when they died
 #[derive(Debug, clap::Args)]
-pub struct Options {}
+#[command(after_help = "\
+Kills what is left of the dead processes' steps, then goes on with their runs: steps that are idempotent run
+again; a step that is not is held until `opsroom resolve` says what became of it.
 
-pub fn execute(_: &Context, _: &Options) -> Result<u8, Fault> {
-    Ok(0)
+Exit codes: 0 all ended well, 1 a run failed, 3 a run is held or could not be finished, 130 interrupted.")]
+pub struct Options {
+    /// Take no more runs up after this time (as in `90s`, `5m`); those under way are finished
+    #[arg(long, value_name = "DURATION")]
+    timeout: Option<Millis>,
+}
+
+/// What `--output json` prints.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    killed_processes: usize,
+    runs: Vec<RunDocument<'a>>,
+    held: Vec<RunDocument<'a>>,
+    /// Runs that could not be carried on, with the reason.
+    errors: Vec<Value>,
+}
+
+/// What has become of the runs of this recovery.
+#[derive(Debug, Default)]
+struct Outcome {
+    ended: BTreeMap<RunId, RunStatus>,
+    errors: BTreeMap<RunId, String>,
+    interrupted: bool,
+}
+
+pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
+    block_on(async {
+        let interrupts = Interrupts::listen()?;
+        let embedded = Embedded::open(&context.config).await?;
+        let (buried, killed) = bury(context, embedded.dead_workers(&context.config).await?).await?;
+        let worker = embedded.start_worker(&context.config).await?;
+        let outcome = finish(context, options, &embedded, &worker, buried, interrupts).await;
+        worker.shutdown().await;
+        let code = report(context, &embedded, outcome?, killed).await?;
+        embedded.close().await?;
+        Ok(code)
+    })
+}
+
+/// Makes sure that nothing of the dead workers' steps lives on; answers whose, and how many were killed.
+async fn bury(context: &Context, dead: Vec<WorkerId>) -> Result<(Vec<WorkerId>, usize), Fault> {
+    let mut buried = Vec::new();
+    for worker in dead {
+        let lock = supervisor_lock(&context.config, worker);
+        if is_gone(&lock).await? {
+            buried.push(worker);
+        } else {
+            context.out.message(format!("steps of a dead process still end (worker {worker}); try again later"));
+        }
+    }
+    let workers = buried.clone();
+    let killed = tokio::task::spawn_blocking(move || kill_leftovers(&workers)).await.unwrap_or(0);
+    Ok((buried, killed))
+}
+
+async fn is_gone(lock: &Path) -> Result<bool, Fault> {
+    wait_until_gone(lock, BURIAL)
+        .await
+        .map_err(|error| io_fault("DATA_DIR_UNUSABLE", &format!("`{}`", lock.display()), &error))
+}
+
+/// Only they are dead: whoever dies from now on may have steps that still run.
+struct Buried(Vec<WorkerId>);
+
+impl Liveness for Buried {
+    fn dead(&self, owners: &[WorkerId]) -> Vec<WorkerId> {
+        owners.iter().copied().filter(|owner| self.0.contains(owner)).collect()
+    }
+}
+
+/// Takes the runs of the buried workers back, and serves all lanes until nothing is left to do.
+async fn finish(
+    context: &Context,
+    options: &Options,
+    embedded: &Embedded,
+    worker: &EmbeddedWorker,
+    buried: Vec<WorkerId>,
+    mut interrupts: Interrupts,
+) -> Result<Outcome, Fault> {
+    let world = worker.owner.world().clone();
+    Reaper::new(world, Arc::new(Buried(buried.clone())), worker.id).sweep().await?;
+    let locks = FlockLiveness::new(context.config.data.workers(), [worker.id]);
+    for dead in buried {
+        // A file that stays says the same.
+        let _ = locks.forget(dead);
+    }
+    worker.listen_for_signals();
+    let (sender, mut ended) = mpsc::unbounded_channel();
+    let stop = CancellationToken::new();
+    let lanes = LaneConfig { lanes: Lane::ALL.to_vec(), slots: SLOTS };
+    let mut serving = std::pin::pin!(worker.lanes().report_to(sender).serve(&lanes, stop.clone()));
+    let mut outcome = Outcome::default();
+    let mut look = tokio::time::interval(LOOK);
+    let mut time_is_up = std::pin::pin!(time_is_up(options.timeout));
+    loop {
+        tokio::select! {
+            done = &mut serving => {
+                done.map_err(|error| io_fault("INTERNAL", "the lanes", &error))?;
+                break;
+            }
+            Some(report) = ended.recv() => outcome.note(context, embedded, &report).await?,
+            _ = look.tick(), if !stop.is_cancelled() => {
+                if is_idle(embedded, worker.id, &outcome).await? {
+                    stop.cancel();
+                }
+            }
+            () = &mut time_is_up, if !stop.is_cancelled() => stop.cancel(),
+            _ = interrupts.next() => outcome.interrupt(&context.out, &stop),
+        }
+    }
+    while let Ok(report) = ended.try_recv() {
+        outcome.note(context, embedded, &report).await?;
+    }
+    Ok(outcome)
+}
+
+async fn time_is_up(timeout: Option<Millis>) {
+    match timeout {
+        Some(timeout) => tokio::time::sleep(timeout.duration()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Whether no run can be claimed and none is ours. One that we gave up stays ours until we are gone.
+async fn is_idle(embedded: &Embedded, own: WorkerId, outcome: &Outcome) -> Result<bool, Fault> {
+    let mut filter = RunFilter { status: UNFINISHED.to_vec(), limit: 500, ..RunFilter::default() };
+    loop {
+        let page = embedded.world.store.runs(TenantId::DEFAULT, &filter).await?;
+        let busy = |row: &crate::ports::RunRow| {
+            row.claimable || (row.claimed_by == Some(own) && !outcome.errors.contains_key(&row.id))
+        };
+        if page.items.iter().any(busy) {
+            return Ok(false);
+        }
+        match page.items.last() {
+            Some(last) if page.more => filter.before = Some(last.id),
+            _ => return Ok(true),
+        }
+    }
+}
+
+impl Outcome {
+    async fn note(&mut self, context: &Context, embedded: &Embedded, ended: &Ended) -> Result<(), Fault> {
+        let (run, owned) = ended;
+        match owned {
+            Ok(Owned::Ended(status)) => {
+                self.ended.insert(*run, *status);
+                if !context.out.is_json() {
+                    let view = embedded.runs.view(*run).await?;
+                    context.out.line(line(&view, embedded.world.clock.now()));
+                }
+            }
+            // Told at the end, or another process's business now.
+            Ok(Owned::Parked(_) | Owned::Fenced) => {}
+            Err(error) => {
+                context.out.message(format!("run {run} could not be carried on: {error}"));
+                self.errors.insert(*run, error.to_string());
+            }
+        }
+        Ok(())
+    }
+
+    fn interrupt(&mut self, out: &Out, stop: &CancellationToken) {
+        if self.interrupted {
+            std::process::exit(exit::INTERRUPTED.into());
+        }
+        self.interrupted = true;
+        stop.cancel();
+        out.message("no more runs are taken up; those under way are finished; once more ends opsroom at once");
+    }
+}
+
+fn line(view: &RunView, now: crate::model::Micros) -> String {
+    let taken = duration(&view.row, now).map(|taken| format!(" in {}", human(taken))).unwrap_or_default();
+    let error = view.row.error.as_ref().map(|error| format!(": {}", printable(&error.to_string()))).unwrap_or_default();
+    format!("{} {} {}{taken}{error}", view.row.id, view.row.runbook, view.row.status)
+}
+
+async fn held(embedded: &Embedded) -> Result<Vec<RunView>, Fault> {
+    let mut filter = RunFilter { status: vec![RunStatus::Queued], limit: 500, ..RunFilter::default() };
+    let mut held = Vec::new();
+    loop {
+        let page = embedded.world.store.runs(TenantId::DEFAULT, &filter).await?;
+        for row in page.items.iter().filter(|row| row.waiting_on == Some(WaitingOn::StepOutcome)) {
+            held.push(embedded.runs.view(row.id).await?);
+        }
+        match page.items.last() {
+            Some(last) if page.more => filter.before = Some(last.id),
+            _ => return Ok(held),
+        }
+    }
+}
+
+async fn report(context: &Context, embedded: &Embedded, outcome: Outcome, killed: usize) -> Result<u8, Fault> {
+    let held = held(embedded).await?;
+    let now = embedded.world.clock.now();
+    if context.out.is_json() {
+        let mut views = Vec::new();
+        for run in outcome.ended.keys() {
+            views.push(embedded.runs.view(*run).await?);
+        }
+        let document = |view| RunDocument { resolve: resolve_commands(view), ..RunDocument::new(&view.row, now) };
+        context.out.json(&Report {
+            killed_processes: killed,
+            runs: views.iter().map(document).collect(),
+            held: held.iter().map(document).collect(),
+            errors: outcome.errors.iter().map(|(run, error)| json!({"run": run, "error": error})).collect(),
+        });
+    } else {
+        text(&context.out, &outcome, &held, killed);
+    }
+    Ok(code(&outcome, &held))
+}
+
+fn text(out: &Out, outcome: &Outcome, held: &[RunView], killed: usize) {
+    if killed > 0 {
+        out.line(format!("{killed} processes of dead workers were killed"));
+    }
+    if outcome.ended.is_empty() && outcome.errors.is_empty() && held.is_empty() {
+        out.line("nothing was left behind");
+    }
+    for view in held {
+        out.line(format!("{} {} is held; say what became of the step:", view.row.id, view.row.runbook));
+        for command in resolve_commands(view) {
+            out.line(format!("  {command}"));
+        }
+    }
+}
+
+fn code(outcome: &Outcome, held: &[RunView]) -> u8 {
+    if outcome.interrupted {
+        exit::INTERRUPTED
+    } else if !held.is_empty() || !outcome.errors.is_empty() {
+        exit::FAULT
+    } else if outcome.ended.values().any(|status| *status != RunStatus::Succeeded) {
+        exit::FAILED
+    } else {
+        exit::SUCCESS
+    }
 }

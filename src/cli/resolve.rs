@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{
-    Context,
+    Context, block_on,
     cancel::is_driven,
     embedded::Embedded,
     fault::{Fault, exit},
@@ -54,7 +54,7 @@ impl From<Verdict> for engine::Verdict {
 
 pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
     let verdict = engine::Verdict::from(options.verdict);
-    context.block_on(async {
+    block_on(async {
         let embedded = Embedded::open(&context.config).await?;
         let run = selector::find(&*embedded.world.store, &options.run).await?;
         embedded.runs.resolve(run, &options.step, verdict, &context.config.actor, &options.note).await?;

@@ -6,7 +6,7 @@ use futures::FutureExt;
 use tokio::sync::mpsc;
 
 use super::{
-    Context,
+    Context, block_on,
     document::RunDocument,
     embedded::{Embedded, EmbeddedWorker},
     fault::{Fault, exit, io_fault},
@@ -53,7 +53,7 @@ pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
     let Loaded { plan, source } = loaded;
     let trigger = Trigger { kind: "manual".to_owned(), actor: context.config.actor.clone() };
     let submission = Submission { plan, source, params, trigger };
-    context.block_on(async {
+    block_on(async {
         let interrupts = Interrupts::listen()?;
         let embedded = Embedded::open(&context.config).await?;
         leftovers::mention(context, &embedded).await?;

@@ -4,7 +4,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use super::{
-    Context,
+    Context, block_on,
     document::{RunDocument, date_time, duration, human},
     embedded::Embedded,
     fault::{Fault, exit},
@@ -40,7 +40,7 @@ struct Document<'a> {
 }
 
 pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
-    context.block_on(async {
+    block_on(async {
         let embedded = Embedded::open(&context.config).await?;
         let filter = RunFilter {
             status: options.status.clone(),

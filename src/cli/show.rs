@@ -1,7 +1,7 @@
 //! `opsroom show RUN`: one run with its steps, why it waits, and how to go on.
 
 use super::{
-    Context,
+    Context, block_on,
     document::{RunDocument, date_time, duration, failure_of, human, printable, step_duration},
     embedded::Embedded,
     fault::{Fault, exit},
@@ -29,7 +29,7 @@ pub struct Options {
 }
 
 pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
-    context.block_on(async {
+    block_on(async {
         let embedded = Embedded::open(&context.config).await?;
         let run = selector::find(&*embedded.world.store, &options.run).await?;
         let view = embedded.runs.view(run).await?;
@@ -66,7 +66,9 @@ fn text(context: &Context, view: &RunView, artifacts: &[String], orphaned: bool,
     if !artifacts.is_empty() {
         let folder = context.config.data.artifacts();
         out.line("\nartifacts:");
-        artifacts.iter().for_each(|key| out.line(format!("  {}", folder.join(key).display())));
+        for key in artifacts {
+            out.line(format!("  {}", folder.join(key).display()));
+        }
     }
 }
 

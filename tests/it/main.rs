@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod architecture;
 #[cfg(test)]
+mod cli;
+#[cfg(test)]
 #[cfg(target_os = "linux")]
 mod processes;
 #[cfg(test)]

@@ -53,8 +53,7 @@ pub fn sentence(watch: &Watch, fact: &Event, at: Micros) -> Option<String> {
         }
         Event::RunTimedOut => "the run is out of time".to_owned(),
         Event::RunGivenUp { recoveries } => format!("given up after {recoveries} lost workers"),
-        Event::PhaseStarted { phase: Phase::Body } => return None,
-        Event::PhaseStarted { phase } => format!("{} begins", phase_name(*phase)),
+        Event::PhaseStarted { phase } if *phase != Phase::Body => format!("{} begins", phase_name(*phase)),
         Event::PhaseTimedOut { phase } => format!("{} is out of time", phase_name(*phase)),
         Event::StepStarted { step, attempt: 1, .. } => format!("{} started", id(step)),
         Event::StepStarted { step, attempt, .. } => format!("{} started, attempt {attempt}", id(step)),
@@ -70,7 +69,7 @@ pub fn sentence(watch: &Watch, fact: &Event, at: Micros) -> Option<String> {
         Event::StepSkipped { step } => format!("{} skipped", id(step)),
         Event::StepBlocked { step } => format!("{} blocked: a step it needs did not succeed", id(step)),
         Event::StepCancelled { step, .. } => format!("{} cancelled", id(step)),
-        Event::RunFinished { .. } => return None,
+        Event::PhaseStarted { .. } | Event::RunFinished { .. } => return None,
     })
 }
 

@@ -6,7 +6,7 @@ mod watch;
 
 use std::sync::Arc;
 
-pub use lines::{Lines, sentence};
+pub use lines::{Lines, phase_name, sentence};
 pub use tree::Tree;
 pub use watch::{News, Watch, payload};
 
@@ -26,7 +26,7 @@ impl View {
     pub fn choose(out: &Arc<Out>, quiet: bool) -> View {
         if quiet || out.is_json() {
             View::None
-        } else if out.is_terminal() && Out::is_coloured() {
+        } else if Out::is_terminal() && Out::is_coloured() {
             View::Tree(Box::new(Tree::new(out.clone())))
         } else {
             View::Lines(Lines::new(out.clone()))

@@ -130,7 +130,9 @@ fn step_line(watch: &Watch, ix: StepIx, step: &PlannedStep, record: &StepRecord,
         let _ = write!(line, "  attempt {}", record.attempt);
     }
     match record.state {
-        Step::Retrying { until } => line.push_str(&format!("  again in {}", human(until.since(now)))),
+        Step::Retrying { until } => {
+            let _ = write!(line, "  again in {}", human(until.since(now)));
+        }
         Step::Skipped | Step::Blocked | Step::Cancelled | Step::Unknown => {
             line.push_str("  ");
             line.push_str(record.state.status().as_str());

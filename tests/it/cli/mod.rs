@@ -1,0 +1,8 @@
+//! The command line: the real binary on data folders of their own.
+
+mod interrupts;
+mod output;
+mod params;
+mod recovery;
+mod runs;
+mod world;

@@ -1,0 +1,149 @@
+//! A data folder with runbooks, and the binary on it.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Long enough for a busy machine; nothing waits as long when it works.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+pub struct World {
+    folder: TempDir,
+}
+
+/// What a command left behind.
+#[derive(Debug)]
+pub struct Ended {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl World {
+    pub fn new() -> World {
+        World { folder: tempfile::tempdir().unwrap() }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.path("data")
+    }
+
+    /// Writes a runbook named after its file, with these lines as its body.
+    pub fn runbook(&self, name: &str, body: &str) -> PathBuf {
+        let file = self.path(&format!("{name}.yaml"));
+        std::fs::write(&file, format!("version: 1\nname: {name}\n{body}")).unwrap();
+        file
+    }
+
+    /// The binary in a small, known environment.
+    pub fn command<const N: usize>(&self, arguments: [&str; N]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_opsroom"));
+        command
+            .args(arguments)
+            .env_clear()
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+            .env("HOME", self.folder.path())
+            .env("USER", "ann")
+            .env("TZ", "UTC")
+            .env("OPSROOM_DATA_DIR", self.data())
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null());
+        command
+    }
+
+    pub fn ends<const N: usize>(&self, arguments: [&str; N]) -> Ended {
+        ended(self.command(arguments).output().unwrap())
+    }
+
+    /// The command's one JSON document; its exit code does not matter.
+    pub fn json<const N: usize>(&self, arguments: [&str; N]) -> Value {
+        let ended = ended(self.command(arguments).args(["--output", "json"]).output().unwrap());
+        serde_json::from_str(&ended.stdout).unwrap_or_else(|error| panic!("{error}: {ended:?}"))
+    }
+
+    /// Starts the command and leaves it running, its streams going to files.
+    pub fn start<const N: usize>(&self, arguments: [&str; N]) -> Running {
+        let file = |name: &str| std::fs::File::create(self.path(name)).unwrap();
+        let child = self.command(arguments).stdout(file("stdout")).stderr(file("stderr")).spawn().unwrap();
+        Running { child, stdout: self.path("stdout"), stderr: self.path("stderr") }
+    }
+
+    /// Waits for a file that a step writes.
+    pub fn wait_for(&self, name: &str) {
+        let file = self.path(name);
+        until(&format!("`{name}` is there"), || file.exists());
+    }
+}
+
+pub fn ended(output: Output) -> Ended {
+    Ended {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        pause();
+    }
+}
+
+/// Between two looks at something that gives no signal.
+#[expect(clippy::disallowed_methods, reason = "a poll with a deadline, outside of any runtime")]
+fn pause() {
+    std::thread::sleep(Duration::from_millis(10));
+}
+
+/// A command under way; killed when it is dropped.
+pub struct Running {
+    child: Child,
+    stdout: PathBuf,
+    stderr: PathBuf,
+}
+
+impl Running {
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_raw(self.child.id().try_into().unwrap()).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub fn said(&self, text: &str) {
+        let read = |path: &Path| std::fs::read_to_string(path).unwrap();
+        until(&format!("it says `{text}`"), || read(&self.stderr).contains(text) || read(&self.stdout).contains(text));
+    }
+
+    pub fn wait(&mut self) -> Ended {
+        let mut status = None;
+        until("the command ends", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
+        let read = |path: &Path| std::fs::read_to_string(path).unwrap();
+        Ended { code: status.unwrap().code(), stdout: read(&self.stdout), stderr: read(&self.stderr) }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It has ended already, as a rule.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
