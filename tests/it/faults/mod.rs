@@ -4,7 +4,9 @@
 //! runs those on a release build and shows the figures.
 
 mod bars;
+mod cancel;
 mod crowd;
 mod journal;
 mod kills;
+mod output;
 mod traces;
