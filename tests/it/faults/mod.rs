@@ -8,5 +8,6 @@ mod cancel;
 mod crowd;
 mod journal;
 mod kills;
+mod loss;
 mod output;
 mod traces;
