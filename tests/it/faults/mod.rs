@@ -10,4 +10,5 @@ mod journal;
 mod kills;
 mod loss;
 mod output;
+mod secrets;
 mod traces;
