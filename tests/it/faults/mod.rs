@@ -3,6 +3,7 @@
 //! Each test has a light form for every day. With `OPSROOM_SOAK=1` it has its full counts; `scripts/bars.sh`
 //! runs those on a release build and shows the figures.
 
+mod bad_input;
 mod bars;
 mod cancel;
 mod crowd;
