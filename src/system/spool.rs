@@ -122,7 +122,8 @@ fn open_to_append(path: &Path) -> io::Result<File> {
 /// The start of a line before which no sequence is above `after`, not far before the first that is.
 fn position_after(file: &File, after: u64) -> io::Result<u64> {
     let (mut low, mut high) = (0, file.metadata()?.len());
-    while high - low > BISECT_UNTIL {
+    // `low` passes `high` where the last line that is not wanted ends beyond it.
+    while high.saturating_sub(low) > BISECT_UNTIL {
         let middle = low + (high - low) / 2;
         match first_event_from(file, middle, high)? {
             Some((end, sequence)) if sequence <= after => low = end,
@@ -251,6 +252,19 @@ mod tests {
         for after in (0..=6_000).step_by(7) {
             let expected: Vec<u64> = (1..=600).map(|n| n * 10).filter(|s| *s > after).take(2).collect();
             assert_eq!(sequences(&spool, after, 2), expected, "after {after}");
+        }
+    }
+
+    #[test]
+    fn every_place_among_full_chunks_is_found() {
+        let (_folder, spool) = spool();
+        let text = "x".repeat(87_400);
+        let sizes = (1..=64_usize).map(|n| if n % 5 == 0 { n } else { text.len() - n });
+        for (sequence, size) in (1..).zip(sizes) {
+            spool.append(RUN, &[event(sequence, &text[..size])]).unwrap();
+        }
+        for after in 0..=64 {
+            assert_eq!(sequences(&spool, after, 1), (after + 1..=64).take(1).collect::<Vec<_>>(), "after {after}");
         }
     }
 
