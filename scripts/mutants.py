@@ -34,7 +34,7 @@ MUTATIONS = [
      "a handed-back at_most_once attempt is not repeated"),
     ("src/engine/decide.rs", "while self.run.index.running.len() < self.run.index.slots as usize {",
      "while self.run.index.running.len() <= self.run.index.slots as usize {", "slots"),
-    ("src/engine/decide.rs", "Step::Pending if !stays => {", "Step::Pending if stays => {",
+    ("src/engine/decide.rs", "Step::Pending if !stays => self", "Step::Pending if stays => self",
      "nothing starts in an ending body"),
     ("src/engine/decide.rs", "if !met && !asks {", "if !met && asks {", "an unmet need blocks"),
     ("src/engine/decide.rs", "Ok(false) if met => self.push(Event::StepSkipped { step }),",

@@ -138,7 +138,7 @@ impl EmbeddedWorker {
         }
         let tasks = TaskTracker::new();
         // SQLite has one writer.
-        let committer = Committer::start(world.store.clone(), 1, &tasks);
+        let committer = Committer::start(&world.store, 1, &tasks);
         let liveness = Arc::new(FlockLiveness::new(workers, [id]));
         Ok(EmbeddedWorker {
             id,

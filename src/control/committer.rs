@@ -46,7 +46,7 @@ impl std::fmt::Debug for Request {
 impl Committer {
     /// Starts the committer on `tasks`, with `in_flight` batches at once (1 where the store has a single
     /// writer). Every owner has at most one commit waiting, so the queue is bounded by the owners.
-    pub fn start(store: Arc<dyn Store>, in_flight: usize, tasks: &TaskTracker) -> Committer {
+    pub fn start(store: &Arc<dyn Store>, in_flight: usize, tasks: &TaskTracker) -> Committer {
         let (requests, queue) = mpsc::unbounded_channel();
         let queue = Arc::new(Mutex::new(queue));
         for _ in 0..in_flight.max(1) {

@@ -25,11 +25,13 @@ pub enum PlanError {
     Unreadable { digest: Digest, why: String },
 }
 
+type Known = HashMap<(TenantId, Digest), Arc<Plan>>;
+
 /// A cache of linked plans. Cheap to clone.
 #[derive(Clone)]
 pub struct Plans {
     store: Arc<dyn Store>,
-    known: Arc<Mutex<HashMap<(TenantId, Digest), Arc<Plan>>>>,
+    known: Arc<Mutex<Known>>,
 }
 
 impl std::fmt::Debug for Plans {

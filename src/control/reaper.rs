@@ -6,8 +6,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::World;
 use crate::{
-    model::WorkerId,
-    ports::{Liveness, StoreError},
+    model::{Lane, RunId, WorkerId},
+    ports::{Liveness, Queue, StoreError},
 };
 
 /// Rows touched in one transaction.
@@ -66,7 +66,7 @@ impl Reaper {
         if !dead.is_empty() {
             loop {
                 let runs = store.requeue(&dead, clock.now(), SLICE).await?;
-                runs.iter().for_each(|(_, lane)| queue.ring(*lane));
+                ring(&**queue, &runs);
                 moved += runs.len();
                 if runs.len() < SLICE {
                     break;
@@ -76,7 +76,7 @@ impl Reaper {
         }
         loop {
             let runs = store.wake_due(clock.now(), SLICE).await?;
-            runs.iter().for_each(|(_, lane)| queue.ring(*lane));
+            ring(&**queue, &runs);
             moved += runs.len();
             if runs.len() < SLICE {
                 return Ok(moved);
@@ -92,5 +92,11 @@ impl Reaper {
             self.world.signals.ring(run);
         }
         Ok(())
+    }
+}
+
+fn ring(queue: &dyn Queue, runs: &[(RunId, Lane)]) {
+    for (_, lane) in runs {
+        queue.ring(*lane);
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::{Map, Value};
 
-use super::{Handoff, OwnError, World, handoff::Passage, taking_up};
+use super::{Handoff, OwnError, World, taking_up};
 use crate::{
     engine::{Run, Step, Verdict},
     model::{Digest, Lane, RunId, RunStatus, TenantId, WorkerId},
@@ -84,9 +84,13 @@ impl Runs {
             runs.push(run);
         }
         self.world.store.create_runs(&runs).await?;
-        passages.into_iter().for_each(Passage::hand_over);
+        for passage in passages {
+            passage.hand_over();
+        }
         let queued: BTreeSet<Lane> = runs.iter().filter(|run| run.claimed_by.is_none()).map(|run| run.lane).collect();
-        queued.into_iter().for_each(|lane| self.world.queue.ring(lane));
+        for lane in queued {
+            self.world.queue.ring(lane);
+        }
         Ok(runs.into_iter().map(|run| run.id).collect())
     }
 

@@ -363,7 +363,7 @@ impl Session {
                 SignalKind::Resolve { step, verdict, by, note } => match Verdict::parse(&verdict) {
                     Some(verdict) => self.feed(Input::Resolve { step, verdict, by, note }),
                     None => {
-                        tracing::warn!(run = %self.row.id, seq, verdict, "a signal with an unknown verdict was passed over")
+                        tracing::warn!(run = %self.row.id, seq, verdict, "a signal with an unknown verdict was passed over");
                     }
                 },
             }

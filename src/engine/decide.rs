@@ -99,7 +99,7 @@ impl Draft<'_> {
             Outcome::Succeeded(success) => self.succeeded(step, success),
             Outcome::Failed(failure) => self.failed(step, failure),
             Outcome::Cancelled if self.is_ending(step) => {
-                self.push(Event::StepCancelled { step, attempt: attempt.number })
+                self.push(Event::StepCancelled { step, attempt: attempt.number });
             }
             // Stopped although nobody asked: a fault of the owner, and as good as lost.
             Outcome::Cancelled | Outcome::Lost => self.lost(step),
@@ -220,19 +220,14 @@ impl Draft<'_> {
         let plan = self.plan;
         for step in plan.phase(Phase::Body) {
             let stays = !all && plan.step(step).condition.as_ref().is_some_and(|c| c.has_status_function);
-            match self.run.step(step).state {
+            let (state, attempt) = (self.run.step(step).state, self.run.step(step).attempt);
+            match state {
                 Step::Running => self.interrupt(step, why),
                 Step::Unknown => self.give_up(step),
-                Step::Retrying { .. } => self.push(Event::StepCancelled { step, attempt: self.run.step(step).attempt }),
-                Step::Pending if !stays => {
-                    self.push(Event::StepCancelled { step, attempt: self.run.step(step).attempt });
-                }
-                Step::Pending => {
-                    // What was judged before is judged again: `success()` and `cancelled()` have changed.
-                    if self.run.index.ready.remove(&step) {
-                        self.run.index.judge.push_back(step);
-                    }
-                }
+                Step::Retrying { .. } => self.push(Event::StepCancelled { step, attempt }),
+                Step::Pending if !stays => self.push(Event::StepCancelled { step, attempt }),
+                // What was judged before is judged again: `success()` and `cancelled()` have changed.
+                Step::Pending if self.run.index.ready.remove(&step) => self.run.index.judge.push_back(step),
                 _ => {}
             }
         }

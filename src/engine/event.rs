@@ -210,8 +210,11 @@ impl Event {
     fn data(&self) -> Data {
         let empty = Data::default();
         match self.clone() {
-            Event::RunStarted | Event::RunResumed | Event::RunTimedOut => empty,
-            Event::StepSkipped { .. } | Event::StepBlocked { .. } => empty,
+            Event::RunStarted
+            | Event::RunResumed
+            | Event::RunTimedOut
+            | Event::StepSkipped { .. }
+            | Event::StepBlocked { .. } => empty,
             Event::RunRecovered { recoveries } | Event::RunGivenUp { recoveries } => {
                 Data { recoveries: Some(recoveries), ..empty }
             }

@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Map, Value};
 
-use super::{Event, Fact};
+use super::{Event, Fact, Verdict};
 use crate::{
     model::{Attempt, Failure, Micros, RunId, RunStatus, StepIx, StepStatus, Success, WaitingOn},
     runbook::{Phase, Plan},
@@ -415,12 +415,10 @@ impl Run {
                 step.state = Step::Unknown;
                 self.index.held.insert(ix);
             }
-            Event::StepResolved { verdict, .. } => {
-                if *verdict == super::Verdict::Retry {
-                    step.again = true;
-                    step.state = Step::Pending;
-                    self.index.judge.push_back(ix);
-                }
+            Event::StepResolved { verdict: Verdict::Retry, .. } => {
+                step.again = true;
+                step.state = Step::Pending;
+                self.index.judge.push_back(ix);
             }
             Event::StepSkipped { .. } => self.settle(plan, ix, Step::Skipped, at),
             Event::StepBlocked { .. } => self.settle(plan, ix, Step::Blocked, at),

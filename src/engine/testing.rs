@@ -68,7 +68,7 @@ fn step(rng: &mut Rng, id: &str, phase: Phase, before: u32) -> PlannedStep {
 
 pub fn generated_plan(rng: &mut Rng) -> Plan {
     let mut steps = Vec::new();
-    for i in 0..1 + u32::try_from(rng.below(8)).unwrap() {
+    for i in 0..=u32::try_from(rng.below(8)).unwrap() {
         steps.push(step(rng, &format!("s{i}"), Phase::Body, i));
     }
     for (phase, name) in [(Phase::OnFailure, "f"), (Phase::OnCancel, "c"), (Phase::Finally, "z")] {

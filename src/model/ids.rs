@@ -71,6 +71,7 @@ pub struct Epoch(pub i64);
 
 impl Epoch {
     /// The epoch of the next owner.
+    #[must_use]
     pub fn next(self) -> Epoch {
         Epoch(self.0 + 1)
     }

@@ -63,6 +63,7 @@ impl Failure {
     }
 
     /// The same failure for another reason.
+    #[must_use]
     pub fn because(self, reason: FailureReason) -> Failure {
         Failure { reason, ..self }
     }

@@ -10,6 +10,7 @@ pub struct Micros(pub i64);
 
 impl Micros {
     /// `self + span`, saturating.
+    #[must_use]
     pub fn plus(self, span: Millis) -> Micros {
         Micros(self.0.saturating_add_unsigned(span.0.saturating_mul(1_000)))
     }

@@ -56,8 +56,11 @@ struct Search {
 /// Makes the masks of attempts, and keeps them: building one for a key of some kilobytes takes milliseconds.
 #[derive(Debug, Clone, Default)]
 pub struct SecretMasks {
-    known: Arc<Mutex<Vec<(Vec<SecretValue>, Arc<SecretMask>)>>>,
+    known: Arc<Mutex<Vec<Known>>>,
 }
+
+/// A set of secrets and its mask.
+type Known = (Vec<SecretValue>, Arc<SecretMask>);
 
 /// Sets of secrets whose masks are kept.
 const KEPT: usize = 64;

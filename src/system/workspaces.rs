@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// How long the folder of a run that did not succeed is kept.
-const KEPT: Duration = Duration::from_secs(24 * 3_600);
+const KEPT: Duration = Duration::from_hours(24);
 
 /// `workspaces/<run>` for the run, `scratch/<run>/<step>-<attempt>` for its attempts.
 #[derive(Debug, Clone)]

@@ -86,7 +86,9 @@ impl Lanes {
     /// Executes runs that were born claimed by this process, and returns when they are done.
     pub async fn execute(self, rows: Vec<RunRow>, slots: usize) -> std::io::Result<()> {
         let (sender, receiver) = mpsc::unbounded_channel();
-        rows.into_iter().for_each(|row| drop(sender.send(row)));
+        for row in rows {
+            let _ = sender.send(row);
+        }
         drop(sender);
         let receiver = Mutex::new(Some(receiver));
         let exhausted = CancellationToken::new();

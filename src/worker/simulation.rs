@@ -27,7 +27,7 @@ use crate::{
 const SEEDS: u64 = 2_000;
 
 /// Simulated time after which a run counts as stuck.
-const STUCK: Duration = Duration::from_secs(3_600);
+const STUCK: Duration = Duration::from_hours(1);
 
 #[expect(clippy::disallowed_methods, reason = "the flag of this test")]
 fn flag(name: &str) -> Option<u64> {
@@ -46,7 +46,9 @@ fn every_run_ends_once_whatever_fails_around_it() {
         let played = std::panic::catch_unwind(|| play(seed));
         let (faults, statuses) = played.unwrap_or_else(|_| panic!("replay it with OPSROOM_SIM_SEED={seed}"));
         total.add(&faults);
-        statuses.iter().for_each(|status| *ends.entry(status.as_str()).or_default() += 1);
+        for status in statuses {
+            *ends.entry(status.as_str()).or_default() += 1;
+        }
     }
     println!("{} seeds: {ends:?}, {total:?}", seeds.end - seeds.start);
     if seeds.end - seeds.start >= SEEDS {
@@ -64,7 +66,7 @@ fn a_seed_replays_exactly() {
 
 fn play(seed: u64) -> (Faults, Vec<RunStatus>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    runtime.block_on(async { tokio::time::timeout(STUCK, Play::new(seed).to_end()).await.expect("every run ends") })
+    runtime.block_on(async { tokio::time::timeout(STUCK, Play::new(seed).play_out()).await.expect("every run ends") })
 }
 
 /// One seed: a few runs, a few processes that die and come back, a person who answers.
@@ -79,9 +81,9 @@ impl Play {
         Play { rng: Rng(seed), fleet: Fleet::new(seed), runs: Vec::new() }
     }
 
-    async fn to_end(mut self) -> (Faults, Vec<RunStatus>) {
-        let plans: Vec<_> = (0..1 + self.rng.below(3)).map(|_| Arc::new(generated_plan(&mut self.rng))).collect();
-        for _ in 0..1 + self.rng.below(2) {
+    async fn play_out(mut self) -> (Faults, Vec<RunStatus>) {
+        let plans: Vec<_> = (0..=self.rng.below(3)).map(|_| Arc::new(generated_plan(&mut self.rng))).collect();
+        for _ in 0..=self.rng.below(2) {
             self.fleet.start_process();
         }
         for plan in &plans {

@@ -1,10 +1,15 @@
 //! The one integration binary: real processes, real files, the real command line.
 
-//! The integration tests, one binary; the folders mirror `src/`.
-
+#[cfg(test)]
 mod architecture;
+#[cfg(test)]
 mod cli;
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod processes;
+#[cfg(test)]
 mod specification;
+#[cfg(test)]
 mod store;
+#[cfg(test)]
 mod substitutions;

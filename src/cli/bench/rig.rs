@@ -58,7 +58,7 @@ impl Rig {
             limits: Limits::default(),
         };
         let tasks = TaskTracker::new();
-        let committer = Committer::start(world.store.clone(), 1, &tasks);
+        let committer = Committer::start(&world.store, 1, &tasks);
         let worker = RandomIds.worker_id();
         let owner = Owner::new(world.clone(), committer, worker);
         let (sender, ended) = mpsc::unbounded_channel();

@@ -34,10 +34,10 @@ fn handler(id: &str, phase: Phase) -> PlannedStep {
     PlannedStep { phase, ..PlannedStep::new(id, "assert") }
 }
 
-fn when(expr: &str) -> Option<Condition> {
+fn when(expr: &str) -> Condition {
     let expr = Expr::compile(expr).unwrap();
     let has_status_function = expr.references().status_function;
-    Some(Condition { expr, has_status_function })
+    Condition { expr, has_status_function }
 }
 
 fn retries(max_attempts: u32, delay: u64) -> RetryPolicy {
@@ -151,14 +151,14 @@ fn continue_on_error_counts_as_met() {
 
 #[test]
 fn a_step_skipped_by_its_if_counts_as_met_and_a_blocked_one_does_not() {
-    let skipped = PlannedStep { condition: when("false"), ..step("a", &[]) };
+    let skipped = PlannedStep { condition: Some(when("false")), ..step("a", &[]) };
     let mut bench = Bench::of(vec![skipped, step("b", &[0])]);
     assert_eq!(bench.states(), "a:skipped b:running");
     bench.ends("b", done());
     assert_eq!(bench.ended(), RunStatus::Succeeded);
 
     // `if: success()` says what is implied anyway: false because a need failed is blocked, not skipped.
-    let explicit = PlannedStep { condition: when("success()"), ..step("b", &[0]) };
+    let explicit = PlannedStep { condition: Some(when("success()")), ..step("b", &[0]) };
     let mut bench = Bench::of(vec![step("a", &[]), explicit, step("c", &[1])]);
     bench.ends("a", failed());
     assert_eq!(bench.states(), "a:failed b:blocked c:blocked");
@@ -175,7 +175,7 @@ fn status_functions_decide_for_themselves() {
     ] {
         for (outcome, expected) in [(done(), after_success), (failed(), after_failure)] {
             let mut bench =
-                Bench::of(vec![step("a", &[]), PlannedStep { condition: when(condition), ..step("b", &[0]) }]);
+                Bench::of(vec![step("a", &[]), PlannedStep { condition: Some(when(condition)), ..step("b", &[0]) }]);
             bench.ends("a", outcome);
             assert_eq!(bench.state("b").status().as_str(), expected, "{condition}");
         }
@@ -184,7 +184,7 @@ fn status_functions_decide_for_themselves() {
 
 #[test]
 fn a_condition_that_is_no_boolean_fails_its_step() {
-    let mut bench = Bench::of(vec![PlannedStep { condition: when("1 + 1"), ..step("a", &[]) }]);
+    let mut bench = Bench::of(vec![PlannedStep { condition: Some(when("1 + 1")), ..step("a", &[]) }]);
     assert_eq!(bench.ended(), RunStatus::Failed);
     assert_eq!(bench.run.step(StepIx(0)).failure.as_ref().unwrap().code, "CONDITION_FAILED");
     assert_eq!(bench.cancel(false), Err(Rejection::Ended));
@@ -272,7 +272,7 @@ fn a_cancel_stops_what_runs_and_then_runs_its_handlers() {
 
 #[test]
 fn after_a_cancel_only_steps_that_ask_for_it_run() {
-    let asks = PlannedStep { condition: when("cancelled()"), ..step("b", &[0]) };
+    let asks = PlannedStep { condition: Some(when("cancelled()")), ..step("b", &[0]) };
     let mut bench = Bench::of(vec![step("a", &[]), asks, step("c", &[1])]);
     bench.cancel(false).unwrap();
     bench.ends("a", Outcome::Cancelled);
@@ -305,7 +305,7 @@ fn a_run_cancelled_before_its_start_does_nothing() {
 
 #[test]
 fn the_timeout_of_the_run_ends_its_body_and_calls_on_failure() {
-    let always = PlannedStep { condition: when("always()"), ..step("b", &[0]) };
+    let always = PlannedStep { condition: Some(when("always()")), ..step("b", &[0]) };
     let mut plan = Plan::new("rules", vec![step("a", &[]), always, handler("alarm", Phase::OnFailure)]);
     plan.timeout = Some(Millis(100));
     let mut bench = Bench::start(plan);

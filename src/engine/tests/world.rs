@@ -141,13 +141,14 @@ impl World {
 
     fn feed(&mut self, input: Input) {
         let before = self.run.clone();
-        match decide(&self.plan, &mut self.run, input.clone(), self.now) {
+        let copy = input.clone();
+        match decide(&self.plan, &mut self.run, input, self.now) {
             Err(rejection) => {
-                assert_eq!(before, self.run, "seed {}: a rejected input changes nothing: {input:?}", self.seed);
+                assert_eq!(before, self.run, "seed {}: a rejected input changes nothing: {copy:?}", self.seed);
                 assert_eq!(rejection == Rejection::Ended, matches!(before.stage(), Stage::Ended(_)));
             }
             Ok(decision) => {
-                self.check_input(&before, &input);
+                self.check_input(&before, &copy);
                 self.check_events(&before, &decision.events);
                 self.carry_out(&before, &decision);
                 self.log.extend(decision.events.into_iter().map(|event| Fact { at: self.now, event }));
@@ -240,7 +241,7 @@ impl World {
         if let Step::Retrying { until } = seen.step(step).state {
             assert!(until <= self.now, "seed {seed}: a retry waits for its time");
         }
-        assert!((seen.running().count() as u32) < self.slots, "seed {seed}: no more attempts than slots");
+        assert!(seen.running().count() < self.slots as usize, "seed {seed}: no more attempts than slots");
     }
 
     fn check_failure(&mut self, step: StepIx) {
@@ -264,7 +265,7 @@ impl World {
             Phase::OnFailure => assert!(matches!(seen.verdict(), RunStatus::Failed | RunStatus::TimedOut)),
             Phase::OnCancel => assert_eq!(seen.verdict(), RunStatus::Cancelled),
             Phase::Finally => {
-                assert!(self.plan.phase(Phase::OnFailure).all(|ix| !matches!(seen.step(ix).state, Step::Running)))
+                assert!(self.plan.phase(Phase::OnFailure).all(|ix| !matches!(seen.step(ix).state, Step::Running)));
             }
             Phase::Body => unreachable!("the body is entered by RunStarted"),
         }
@@ -326,7 +327,7 @@ impl World {
         };
         match status {
             RunStatus::Succeeded => {
-                assert!(!failed(Phase::Body) && !failed(Phase::Finally), "seed {seed}: success without failures")
+                assert!(!failed(Phase::Body) && !failed(Phase::Finally), "seed {seed}: success without failures");
             }
             RunStatus::Failed => assert!(
                 failed(Phase::Body) || failed(Phase::Finally) || self.run.ending() == Some(Ending::GivenUp),

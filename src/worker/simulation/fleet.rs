@@ -102,7 +102,7 @@ impl Fleet {
         let store = Arc::new(FaultyStore::new(self.truth.clone(), self.rng.clone(), self.faults.clone()));
         let world = self.world(store);
         let tracker = TaskTracker::new();
-        let committer = Committer::start(world.store.clone(), 2, &tracker);
+        let committer = Committer::start(&world.store, 2, &tracker);
         let owner = Owner::new(world.clone(), committer, worker);
         let liveness = Arc::new(SimLiveness { dead: self.dead.clone(), own: worker });
         let mut tasks = JoinSet::new();
@@ -147,7 +147,7 @@ impl Fleet {
 
     pub fn jump_clock(&mut self, rng: &mut Rng) {
         self.faults.lock().unwrap().clock_jumps += 1;
-        self.clock.jump(rng.below(6_000) as i64 - 2_000);
+        self.clock.jump(i64::try_from(rng.below(6_000)).unwrap() - 2_000);
     }
 
     /// Lets zombies try their late writes.

@@ -58,7 +58,6 @@ async fn commits() {
     store.close().await.unwrap();
 }
 
-#[expect(clippy::print_stdout, reason = "its output is the point")]
 async fn one_by_one(store: &SqliteStore) {
     let mut row = owned(store, 1, 1).await.remove(0);
     let (mut floors, mut singles) = (Vec::new(), Vec::new());
@@ -76,7 +75,6 @@ async fn one_by_one(store: &SqliteStore) {
     println!("ratio: {:.2}", one.as_secs_f64() / floor.as_secs_f64());
 }
 
-#[expect(clippy::print_stdout, reason = "its output is the point")]
 async fn in_batches(store: &SqliteStore, first: u128, size: u128, steps: usize) {
     let mut times = Vec::new();
     for round in 0..5 {
@@ -98,7 +96,6 @@ async fn in_batches(store: &SqliteStore, first: u128, size: u128, steps: usize) 
     println!("{size} steps a commit, {steps} a run: {rate:.0} steps/s, p50 {p50:?} p99 {p99:?}");
 }
 
-#[expect(clippy::print_stdout, reason = "its output is the point")]
 async fn other_verbs(store: &SqliteStore) {
     let runs: Vec<NewRun> = (1..=20_000).map(|number| new_run(90_000_000 + number)).collect();
     let begin = Instant::now();
