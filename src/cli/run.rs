@@ -61,7 +61,7 @@ pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
         let worker = embedded.start_worker(&context.config).await?;
         let ended = drive(context, options, &embedded, &worker, submission, interrupts).await;
         worker.shutdown().await;
-        embedded.close().await?;
+        embedded.close().await;
         ended
     })
 }
@@ -82,8 +82,9 @@ async fn drive(
         Show { embedded, watch: Watch::new(plan, run), view: View::choose(&context.out, options.quiet), run };
     let owned = own(worker, run, &mut show).await?;
     let view = embedded.runs.view(run).await?;
-    report(context, options, embedded, &view, &show.watch).await?;
-    code(owned, &view, attending.was_interrupted())
+    let code = code(owned, &view, attending.was_interrupted())?;
+    report(context, options, embedded, &view, &show.watch).await;
+    Ok(code)
 }
 
 /// Executes the run while it is shown.
@@ -169,18 +170,12 @@ impl Show<'_> {
     }
 }
 
-async fn report(
-    context: &Context,
-    options: &Options,
-    embedded: &Embedded,
-    view: &RunView,
-    watch: &Watch,
-) -> Result<(), Fault> {
+async fn report(context: &Context, options: &Options, embedded: &Embedded, view: &RunView, watch: &Watch) {
     let artifacts = embedded.artifacts.list(&view.row.id.to_string()).await.unwrap_or_default();
     let now = embedded.world.clock.now();
     if context.out.is_json() {
         context.out.json(&RunDocument::whole(view, artifacts, now));
-        return Ok(());
+        return;
     }
     let folder = context.config.data.artifacts();
     for line in summary::of_run(view, watch, &artifacts, &folder, now) {
@@ -190,7 +185,6 @@ async fn report(
             context.out.message(line);
         }
     }
-    Ok(())
 }
 
 fn code(owned: Owned, view: &RunView, interrupted: bool) -> Result<u8, Fault> {

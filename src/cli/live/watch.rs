@@ -18,6 +18,9 @@ use crate::{
 /// Lines kept of each step, for views and for the summary of a failure.
 const TAIL: usize = 10;
 
+/// Characters kept of each of them.
+const TAIL_WIDTH: usize = 500;
+
 /// A longer line is shown in pieces.
 const LONGEST: usize = 16 << 10;
 
@@ -69,9 +72,6 @@ impl Watch {
             if let Some(step) = fact.step() {
                 self.flush(step, &mut lines);
             }
-            if let engine::Event::StepStarted { step, .. } = fact {
-                self.tails.remove(step);
-            }
             self.run.apply(&self.plan, &Fact { at: event.timestamp, event: fact.clone() });
         } else {
             self.log(&event.data, &mut lines);
@@ -81,7 +81,11 @@ impl Watch {
             if tail.len() == TAIL {
                 tail.pop_front();
             }
-            tail.push_back(line.text.clone());
+            tail.push_back(line.text.chars().take(TAIL_WIDTH).collect());
+        }
+        // Kept only of steps that run or have failed: there may be thousands of the others.
+        if let Some(engine::Event::StepStarted { step, .. } | engine::Event::StepSucceeded { step, .. }) = &fact {
+            self.tails.remove(step);
         }
         Some(News { at: event.timestamp, fact, lines })
     }
@@ -183,7 +187,7 @@ mod tests {
         assert_eq!(texts(watch.take(&chunk(1, "stdout", "on"))), [""; 0]);
         assert_eq!(texts(watch.take(&chunk(2, "stderr", "other\n"))), ["other"]);
         assert_eq!(texts(watch.take(&chunk(3, "stdout", "e\ntwo\nthr"))), ["one", "two"]);
-        let ended = event(4, Category::Lifecycle, "step_succeeded", json!({"step": "a", "attempt": 1}));
+        let ended = event(4, Category::Lifecycle, "step_unknown", json!({"step": "a", "attempt": 1}));
         assert_eq!(texts(watch.take(&ended)), ["thr"]);
         assert!(watch.take(&ended).is_none(), "known already");
         assert_eq!(watch.tail(StepIx(0)).collect::<Vec<_>>(), ["other", "one", "two", "thr"]);
