@@ -122,7 +122,8 @@ fn open_to_append(path: &Path) -> io::Result<File> {
 /// The start of a line before which no sequence is above `after`, not far before the first that is.
 fn position_after(file: &File, after: u64) -> io::Result<u64> {
     let (mut low, mut high) = (0, file.metadata()?.len());
-    while high - low > BISECT_UNTIL {
+    // An event that begins before `high` may end after it: then `low` is beyond, and exact.
+    while high.saturating_sub(low) > BISECT_UNTIL {
         let middle = low + (high - low) / 2;
         match first_event_from(file, middle, high)? {
             Some((end, sequence)) if sequence <= after => low = end,
@@ -251,6 +252,17 @@ mod tests {
         for after in (0..=6_000).step_by(7) {
             let expected: Vec<u64> = (1..=600).map(|n| n * 10).filter(|s| *s > after).take(2).collect();
             assert_eq!(sequences(&spool, after, 2), expected, "after {after}");
+        }
+    }
+
+    #[test]
+    fn chunks_longer_than_a_bisection_step_are_found() {
+        let (_folder, spool) = spool();
+        for sequence in 1..=40 {
+            spool.append(RUN, &[event(sequence, &"x".repeat(90_000))]).unwrap();
+        }
+        for after in 0..40 {
+            assert_eq!(sequences(&spool, after, 1), [after + 1]);
         }
     }
 

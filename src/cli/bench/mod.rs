@@ -16,7 +16,7 @@ use serde::Serialize;
 use tokio::task::JoinSet;
 
 use super::{
-    Context, block_on,
+    Context,
     embedded::supervisor_lock,
     fault::{Fault, exit},
     processes::LazyProcesses,
@@ -54,7 +54,7 @@ pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
     let config = &context.config;
     let id = RandomIds.worker_id();
     let dir = options.dir.clone().unwrap_or_else(|| config.data.folder.clone()).join(format!("bench-{id}"));
-    let measured = block_on(async {
+    let measured = super::block_on(async {
         let unusable = |error: std::io::Error| Fault::from(BenchError::Io(error));
         std::fs::create_dir_all(&dir).map_err(unusable)?;
         let artifacts = FolderArtifacts::new(dir.join("artifacts")).map_err(unusable)?;
