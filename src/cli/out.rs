@@ -85,7 +85,8 @@ impl Out {
     /// The result, or one item of it, as JSON on a line of its own.
     pub fn json(&self, value: &impl Serialize) {
         let text = serde_json::to_string(value).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"));
-        self.raw(format!("{text}\n").as_bytes());
+        // Escape codes inside strings are escaped, so there is nothing to remove.
+        self.bytes(format!("{text}\n").as_bytes());
     }
 
     /// Text with escape codes, flushed at once; colours are removed where they are not wanted.

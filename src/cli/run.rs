@@ -78,8 +78,9 @@ async fn drive(
     let run = embedded.runs.submit(&[submission], Some(worker.id)).await?.remove(0);
     let attending = interrupts.cancel(embedded.runs.clone(), run, context.config.actor.clone(), context.out.clone());
     worker.listen_for_signals();
-    let mut show =
-        Show { embedded, watch: Watch::new(plan, run), view: View::choose(&context.out, options.quiet), run };
+    let view = View::choose(&context.out, options.quiet);
+    let watch = Watch::new(plan, run, matches!(view, View::Lines(_)));
+    let mut show = Show { embedded, watch, view, run };
     let owned = own(worker, run, &mut show).await?;
     let view = embedded.runs.view(run).await?;
     let code = code(owned, &view, attending.was_interrupted())?;

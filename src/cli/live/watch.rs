@@ -32,6 +32,8 @@ pub struct Watch {
     pub run: Run,
     /// The sequence of the last event taken in.
     pub last: u64,
+    /// Whether every line is wanted, or only the last ones of each step.
+    every_line: bool,
     tails: HashMap<StepIx, VecDeque<String>>,
     /// The unfinished line of each step and stream.
     open: HashMap<(StepIx, String), Vec<u8>>,
@@ -54,9 +56,10 @@ pub struct News {
 }
 
 impl Watch {
-    pub fn new(plan: Arc<Plan>, run: RunId) -> Watch {
+    /// `every_line`: [`News::lines`] leaves nothing out.
+    pub fn new(plan: Arc<Plan>, run: RunId, every_line: bool) -> Watch {
         let state = Run::new(&plan, run, Arc::new(Map::new()));
-        Watch { plan, run: state, last: 0, tails: HashMap::new(), open: HashMap::new() }
+        Watch { plan, run: state, last: 0, every_line, tails: HashMap::new(), open: HashMap::new() }
     }
 
     /// Takes an event in; `None` if it was known already.
@@ -108,11 +111,14 @@ impl Watch {
         }
         let open = self.open.entry((step, stream)).or_default();
         open.extend(payload(data));
+        let mut ends = Vec::new();
         let mut start = 0;
-        while let Some(end) = line_end(&open[start..]) {
-            lines.push(log_line(step, &open[start..start + end]));
-            start += end;
+        while let Some(length) = line_end(&open[start..]) {
+            ends.push((start, start + length));
+            start += length;
         }
+        let left_out = if self.every_line { 0 } else { ends.len().saturating_sub(TAIL) };
+        lines.extend(ends[left_out..].iter().map(|(start, end)| log_line(step, &open[*start..*end])));
         open.drain(..start);
     }
 
@@ -158,7 +164,7 @@ mod tests {
 
     fn watch() -> Watch {
         let plan = Plan::new("test", vec![PlannedStep::new("a", "run")]);
-        Watch::new(Arc::new(plan), RunId(uuid::Uuid::from_u128(1)))
+        Watch::new(Arc::new(plan), RunId(uuid::Uuid::from_u128(1)), true)
     }
 
     fn event(sequence: u64, category: Category, action: &str, data: Value) -> Event {
