@@ -29,6 +29,8 @@ pub struct Run {
     ended_at: Option<Micros>,
     recoveries: u32,
     cancel: Option<(String, String)>,
+    /// A cancel was forced: no more handlers.
+    forced: bool,
     pub(super) index: Index,
 }
 
@@ -177,6 +179,7 @@ impl Run {
             ended_at: None,
             recoveries: 0,
             cancel: None,
+            forced: false,
             index,
         }
     }
@@ -262,6 +265,11 @@ impl Run {
         }
     }
 
+    /// Whether somebody wants the run to end without handlers.
+    pub fn is_forced(&self) -> bool {
+        self.forced
+    }
+
     /// How the run ends, or would end if nothing else happened.
     pub fn verdict(&self) -> RunStatus {
         match (self.stage, self.ending) {
@@ -322,7 +330,8 @@ impl Run {
             }
             Event::RunResumed | Event::RunParked { .. } => {}
             Event::RunRecovered { recoveries } => self.recoveries = *recoveries,
-            Event::CancelRequested { by, reason, .. } => {
+            Event::CancelRequested { by, reason, force } => {
+                self.forced |= force;
                 if matches!(self.stage, Stage::Created | Stage::Running(Phase::Body)) {
                     self.ending.get_or_insert(Ending::Cancelled);
                     self.cancel.get_or_insert_with(|| (by.clone(), reason.clone()));
