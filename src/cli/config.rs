@@ -55,7 +55,8 @@ impl DataConfig {
 /// What is logged, on standard error.
 #[derive(Debug, Clone)]
 pub struct LogConfig {
-    /// `OPSROOM_LOG`, in the syntax of `tracing` (`info`, `opsroom::control=debug`); `warn` by default.
+    /// `OPSROOM_LOG`, in the syntax of `tracing` (`info`, `opsroom::control=debug`); by default warnings, but
+    /// not every statement that had to wait for the disk or for another process.
     pub filter: String,
     /// `OPSROOM_LOG_FORMAT=json`.
     pub json: bool,
@@ -117,7 +118,7 @@ impl Config {
         Ok(Config {
             data: DataConfig { folder: data_folder(variables, data_dir)? },
             log: LogConfig {
-                filter: variables.text("OPSROOM_LOG").unwrap_or("warn").to_owned(),
+                filter: variables.text("OPSROOM_LOG").unwrap_or("warn,sqlx::query=error").to_owned(),
                 json: log_format(variables)?,
             },
             secrets: SecretsConfig { variables: secrets(variables)? },
