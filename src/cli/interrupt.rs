@@ -37,8 +37,8 @@ impl Interrupts {
         }
     }
 
-    /// Cancels `run` at the first signal; the second ends by force what runs then (a handler that hangs),
-    /// and the third the process, and with it everything that the run has started.
+    /// Cancels `run` at the first signal; the second ends its handlers too, and the third the process, and
+    /// with it everything that the run has started.
     pub fn cancel(mut self, runs: Runs, run: RunId, actor: String, out: Arc<Out>) -> Attending {
         let count = Arc::new(AtomicU32::new(0));
         let mut task = JoinSet::new();
@@ -52,9 +52,9 @@ impl Interrupts {
                     _ => std::process::exit(exit::INTERRUPTED.into()),
                 };
                 out.message(if force {
-                    "ending what runs now by force; finally is still run; once more ends opsroom at once"
+                    "cancelling by force: no more handlers are run; once more ends opsroom at once"
                 } else {
-                    "cancelling: on_cancel and finally are run; once more ends what runs then"
+                    "cancelling: on_cancel and finally are run; once more cancels those too"
                 });
                 // An ended run needs no cancel, and the store's own trouble ends the run anyway.
                 if let Err(error) = runs.cancel(run, &actor, name, force).await {

@@ -36,8 +36,7 @@ Examples:
 
 Exit codes: 0 succeeded, 1 failed or timed out, 2 refused (runbook, params, usage),
 3 a fault of opsroom or of the machine, 130 cancelled by a signal.
-Ctrl-C cancels: on_cancel and finally are run. The second ends what runs then by force (finally is
-still run), the third opsroom itself.")]
+Ctrl-C cancels: on_cancel and finally are run. The second cancels those too, the third ends opsroom itself.")]
 pub struct Options {
     /// The runbook; `-` for standard input
     file: PathBuf,
