@@ -6,6 +6,9 @@ mod architecture;
 mod cli;
 #[cfg(test)]
 #[cfg(target_os = "linux")]
+mod faults;
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod processes;
 #[cfg(test)]
 mod specification;

@@ -5,4 +5,4 @@ mod output;
 mod params;
 mod recovery;
 mod runs;
-mod world;
+pub mod world;

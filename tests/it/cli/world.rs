@@ -26,7 +26,8 @@ pub struct Ended {
 
 impl World {
     pub fn new() -> World {
-        World { folder: tempfile::tempdir().unwrap() }
+        // Beside the build: on a real disk, whatever the temporary folder is.
+        World { folder: tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap() }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
