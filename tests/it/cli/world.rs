@@ -73,9 +73,15 @@ impl World {
 
     /// Starts the command and leaves it running, its streams going to files.
     pub fn start<const N: usize>(&self, arguments: [&str; N]) -> Running {
-        let file = |name: &str| std::fs::File::create(self.path(name)).unwrap();
-        let child = self.command(arguments).stdout(file("stdout")).stderr(file("stderr")).spawn().unwrap();
-        Running { child, stdout: self.path("stdout"), stderr: self.path("stderr") }
+        self.start_as("command", arguments)
+    }
+
+    /// One of several at the same time, told apart by their names.
+    pub fn start_as<const N: usize>(&self, name: &str, arguments: [&str; N]) -> Running {
+        let (stdout, stderr) = (self.path(&format!("{name}.out")), self.path(&format!("{name}.err")));
+        let file = |path: &Path| std::fs::File::create(path).unwrap();
+        let child = self.command(arguments).stdout(file(&stdout)).stderr(file(&stderr)).spawn().unwrap();
+        Running { child, stdout, stderr }
     }
 
     /// Waits for a file that a step writes.

@@ -4,7 +4,11 @@
 //! runs those on a release build and shows the figures.
 
 mod bars;
+mod cancel;
 mod crowd;
 mod journal;
 mod kills;
+mod loss;
+mod output;
+mod secrets;
 mod traces;

@@ -5,4 +5,4 @@ mod groups;
 mod loss;
 mod start;
 mod worker;
-mod world;
+pub mod world;

@@ -1,0 +1,158 @@
+//! Canaries that sing everywhere they can, and must be heard nowhere.
+
+use std::{
+    os::unix::ffi::OsStrExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use base64::prelude::*;
+
+use super::{
+    bars::figure,
+    traces::{carriers, contains},
+};
+use crate::cli::world::{World, until};
+
+/// One that stays as it is in every encoding but Base64, and one that does not.
+const CANARIES: [&str; 2] = ["c4n4ryPlainValue0123456789", "c4n4ry \"ödd\\value\"/?&=+%~'x'"];
+
+/// The length of the parts in which they are written.
+const PART: usize = 12;
+
+const LEAK: &str = r#"
+secrets: [plain_key, odd_key]
+steps:
+  - id: leak
+    secrets: [plain_key, odd_key]
+    effect: idempotent
+    env: {HERE: "WORLD"}
+    run: |
+      forms='import json, os, urllib.parse as u; s = os.environ["SECRET"]; print(u.quote(s), u.quote(s, safe=""), u.quote_plus(s), json.dumps(s), json.dumps(s, ensure_ascii=False))'
+      for secret in "$PLAIN_KEY" "$ODD_KEY"; do
+        echo "whole $secret"
+        printf %s "${secret:0:12}"; sleep 0.3; printf '%s\n' "${secret:12}"
+        for before in '' x xy; do printf '%s%s' "$before" "$secret" | base64 -w0; echo; done
+        printf '%s' "$secret" | base64 -w0 | tr '+/' '-_'; echo
+        SECRET="$secret" python3 -c "$forms"
+        echo "out_$number=$secret" >> "$OPSROOM_OUTPUT"
+        echo "$secret" >> "$OPSROOM_SUMMARY"
+        echo "$secret" >> "$OPSROOM_ARTIFACTS/report.txt"
+        SECRET="$secret" python3 -c "$forms" >> "$OPSROOM_ARTIFACTS/forms.txt"
+      done
+      if [ ! -e "$HERE/go" ]; then touch "$HERE/leaked"; sleep 600; fi
+  - id: error
+    needs: [leak]
+    secrets: [plain_key, odd_key]
+    run: echo "error $PLAIN_KEY" >&2; echo "error $ODD_KEY" >&2; exit 4
+  - id: artifact
+    needs: [leak]
+    secrets: [plain_key]
+    run: touch "$OPSROOM_ARTIFACTS/$PLAIN_KEY"
+  - id: output
+    needs: [leak]
+    secrets: [plain_key]
+    run: echo "$PLAIN_KEY=1" >> "$OPSROOM_OUTPUT"
+  - id: argument
+    needs: [leak]
+    secrets: [plain_key]
+    run: ["no-such-program", "--key"]
+"#;
+
+/// The first attempt is killed in the middle; what it had written must be gone as well.
+#[test]
+fn no_canary_is_heard() {
+    let world = World::new();
+    let here = world.path("").display().to_string();
+    world.runbook("leak", &LEAK.replace("WORLD", &here).replace("out_$number", "out_${#secret}"));
+    let with_secrets = |mut command: Command| {
+        command
+            .env("OPSROOM_SECRET_PLAIN_KEY", CANARIES[0])
+            .env("OPSROOM_SECRET_ODD_KEY", CANARIES[1])
+            .env("OPSROOM_LOG", "trace");
+        command
+    };
+    let log = std::fs::File::create(world.path("killed.log")).unwrap();
+    let mut first =
+        with_secrets(world.command(["run", "leak.yaml"])).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+    until("the first attempt has leaked", || world.path("leaked").exists());
+    let commands: Vec<String> = carriers(&[&here]).into_iter().map(|process| process.command).collect();
+    first.kill().unwrap();
+    first.wait().unwrap();
+    std::fs::write(world.path("go"), "").unwrap();
+
+    let mut said = std::fs::read(world.path("killed.log")).unwrap();
+    let arguments: [&[&str]; 8] = [
+        &["recover"],
+        &["show", "@latest"],
+        &["show", "@latest", "--output", "json"],
+        &["logs", "@latest"],
+        &["logs", "@latest", "--output", "json"],
+        &["events", "@latest"],
+        &["events", "@latest", "--output", "json"],
+        &["runs", "--output", "json"],
+    ];
+    for arguments in arguments {
+        let output = with_secrets(world.command([])).args(arguments).output().unwrap();
+        said.extend(output.stdout);
+        said.extend(output.stderr);
+    }
+    let heard = String::from_utf8_lossy(&said);
+    assert!(heard.contains("whole ***") && heard.contains("error ***"), "they did sing: {heard}");
+    let shown = world.json(["show"]);
+    let statuses: Vec<&str> =
+        shown["steps"].as_array().unwrap().iter().filter_map(|step| step["status"].as_str()).collect();
+    assert_eq!(statuses[..2], ["succeeded", "failed"], "{shown}");
+
+    let forms: Vec<Vec<u8>> = CANARIES.iter().flat_map(|canary| forms(canary)).collect();
+    silent("the command lines", commands.join("\n").as_bytes(), &forms);
+    silent("the output", &said, &forms);
+    let (mut count, mut size) = (0, 0);
+    for file in files(&world.data()) {
+        let bytes = std::fs::read(&file).unwrap();
+        silent(&format!("the name {}", file.display()), file.as_os_str().as_bytes(), &forms);
+        silent(&file.display().to_string(), &bytes, &forms);
+        (count, size) = (count + 1, size + bytes.len());
+    }
+    figure(
+        "secrets",
+        format!(
+            "{} forms of {} canaries in none of {count} files ({size} bytes), no output, no command line",
+            forms.len(),
+            CANARIES.len()
+        ),
+    );
+}
+
+fn silent(place: &str, bytes: &[u8], forms: &[Vec<u8>]) {
+    for form in forms {
+        assert!(
+            !contains(bytes, form),
+            "{place} has `{}`:\n{}",
+            String::from_utf8_lossy(form),
+            String::from_utf8_lossy(bytes)
+        );
+    }
+}
+
+/// The value, its two parts, and what common encoders make of it; whole wherever it stands in the encoded text.
+fn forms(canary: &str) -> Vec<Vec<u8>> {
+    let split = canary.char_indices().nth(PART).unwrap().0;
+    let json = serde_json::to_string(canary).unwrap();
+    let mut forms = vec![canary.to_owned(), canary[..split].to_owned(), canary[split..].to_owned()];
+    forms.push(json[1..json.len() - 1].to_owned());
+    forms.push(percent_encoding::utf8_percent_encode(canary, percent_encoding::NON_ALPHANUMERIC).to_string());
+    for before in ["", "x", "xy"] {
+        let whole = BASE64_STANDARD.encode(format!("{before}{canary}"));
+        // Without the characters in which the neighbours have a part.
+        let inner = whole[4..whole.len() - 4].to_owned();
+        forms.push(inner.replace('+', "-").replace('/', "_"));
+        forms.push(inner);
+    }
+    forms.into_iter().map(String::into_bytes).collect()
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
