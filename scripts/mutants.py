@@ -43,6 +43,7 @@ MUTATIONS = [
      "Phase::OnFailure | Phase::OnCancel => [None, None],", "finally runs after other handlers"),
     ("src/engine/decide.rs", "Step::Unknown => self.give_up(step),\n                Step::Retrying",
      "Step::Unknown => {}\n                Step::Retrying", "when a run ends every step has settled"),
+    ("src/engine/decide.rs", "if self.run.is_forced() {", "if false {", "a forced cancel begins no handlers"),
     ("src/engine/run.rs", "Step::Failed => plan.step(need).continue_on_error,", "Step::Failed => true,",
      "a failed need is not met"),
     ("src/engine/run.rs", "if *unmet == 0 && self.steps", "if *unmet <= 1 && self.steps",

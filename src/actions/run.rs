@@ -15,7 +15,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use futures::future::join;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
 use self::{
@@ -83,7 +83,7 @@ impl Run {
 impl Executor for Run {
     async fn execute(&self, context: AttemptContext) -> Result<Success, Failure> {
         let scratch = Scratch::new(&context.scratch);
-        let spec = command::prepare(&context, &scratch, &self.base_env).await?;
+        let spec = command::prepare(&context, &scratch, &self.base_env)?;
         if context.cancel.is_cancelled() {
             return Err(cancelled());
         }
@@ -93,19 +93,30 @@ impl Executor for Run {
             return Err(cancelled());
         }
         let exit = exit.map_err(|error| spawn_failure(&error, &context))?;
-        let keeper = Keeper { artifacts: &*self.artifacts, context: &context };
-        let kept = keeper.keep(&scratch).await;
+        let left =
+            if scratch.is_untouched() { Ok(Map::new()) } else { self.left_behind(&context, &scratch, exit).await };
         if exit.code != Some(0) {
-            if let Err(failure) = kept {
+            if let Err(failure) = left {
                 // The step has failed already, and for a reason that matters more.
-                context.log.record("warn", &failure.message, serde_json::Map::new()).await;
+                context.log.record("warn", &failure.message, Map::new()).await;
             }
             return Err(exit_failure(exit, &stderr));
         }
-        kept?;
-        let outputs = outputs::read(&scratch.output, context.log.mask()).await?;
         let result = json!({"exit_code": exit.code, "signal": exit.signal, "stdout": stdout.text()});
-        Ok(Success { outputs, result: Some(result) })
+        Ok(Success { outputs: left?, result: Some(result) })
+    }
+}
+
+impl Run {
+    /// Keeps the files of the process and answers its outputs, if it succeeded.
+    async fn left_behind(
+        &self,
+        context: &AttemptContext,
+        scratch: &Scratch,
+        exit: Exit,
+    ) -> Result<Map<String, Value>, Failure> {
+        Keeper { artifacts: &*self.artifacts, context }.keep(scratch).await?;
+        if exit.code == Some(0) { outputs::read(&scratch.output, context.log.mask()).await } else { Ok(Map::new()) }
     }
 }
 

@@ -41,7 +41,8 @@ pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
         if !driven {
             context.out.message("no process executes it now: `opsroom recover` carries the cancel out");
         }
-        embedded.close().await
+        embedded.close().await;
+        Ok(())
     })?;
     Ok(exit::SUCCESS)
 }

@@ -81,14 +81,15 @@ impl Embedded {
     }
 
     /// Closes the database; every worker is shut down by now.
-    pub async fn close(self) -> Result<(), Fault> {
+    pub async fn close(self) {
         let Embedded { world, runs, store, .. } = self;
         drop((world, runs));
         // Whoever still has a part in it keeps it open; the file is complete all the same.
-        if let Some(store) = Arc::into_inner(store) {
-            store.close().await?;
+        if let Some(store) = Arc::into_inner(store)
+            && let Err(error) = store.close().await
+        {
+            tracing::warn!(%error, "the database could not be closed; it is complete all the same");
         }
-        Ok(())
     }
 }
 

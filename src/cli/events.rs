@@ -38,7 +38,7 @@ pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
         let plan = embedded.runs.view(run).await?.plan;
         // The words of an event depend on what came before it, so text is folded from the start.
         let from = if context.out.is_json() { options.after } else { 0 };
-        let mut watch = Watch::new(plan, run);
+        let mut watch = Watch::new(plan, run, false);
         let mut history = History::new(world.store.clone(), world.spool.clone(), run, from);
         while let Some(event) = history.next().await? {
             if context.out.is_json() {
@@ -50,7 +50,8 @@ pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
                 break;
             }
         }
-        embedded.close().await
+        embedded.close().await;
+        Ok(())
     })?;
     Ok(exit::SUCCESS)
 }

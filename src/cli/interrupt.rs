@@ -37,8 +37,8 @@ impl Interrupts {
         }
     }
 
-    /// Cancels `run` at the first signal, by force at the second; the third ends the process, and with it
-    /// everything that the run has started.
+    /// Cancels `run` at the first signal; the second ends its handlers too, and the third the process, and
+    /// with it everything that the run has started.
     pub fn cancel(mut self, runs: Runs, run: RunId, actor: String, out: Arc<Out>) -> Attending {
         let count = Arc::new(AtomicU32::new(0));
         let mut task = JoinSet::new();
@@ -52,7 +52,7 @@ impl Interrupts {
                     _ => std::process::exit(exit::INTERRUPTED.into()),
                 };
                 out.message(if force {
-                    "cancelling by force; once more ends opsroom at once"
+                    "cancelling by force: no more handlers are run; once more ends opsroom at once"
                 } else {
                     "cancelling: on_cancel and finally are run; once more cancels those too"
                 });

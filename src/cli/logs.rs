@@ -50,7 +50,8 @@ pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
                 break;
             }
         }
-        embedded.close().await
+        embedded.close().await;
+        Ok(())
     })?;
     Ok(exit::SUCCESS)
 }

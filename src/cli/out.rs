@@ -8,7 +8,7 @@ use std::{
     io::{self, IsTerminal, Write},
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -32,6 +32,8 @@ pub struct Out {
     stderr: Mutex<AutoStream<io::Stderr>>,
     /// Nobody reads standard output any more.
     closed: AtomicBool,
+    /// Messages so far, for views that paint: a message moves what is on the terminal.
+    messages: AtomicU64,
 }
 
 impl std::fmt::Debug for Out {
@@ -47,6 +49,7 @@ impl Out {
             stdout: Mutex::new(AutoStream::auto(io::stdout())),
             stderr: Mutex::new(AutoStream::auto(io::stderr())),
             closed: AtomicBool::new(false),
+            messages: AtomicU64::new(0),
         }
     }
 
@@ -82,7 +85,8 @@ impl Out {
     /// The result, or one item of it, as JSON on a line of its own.
     pub fn json(&self, value: &impl Serialize) {
         let text = serde_json::to_string(value).unwrap_or_else(|error| format!("{{\"error\":\"{error}\"}}"));
-        self.raw(format!("{text}\n").as_bytes());
+        // Escape codes inside strings are escaped, so there is nothing to remove.
+        self.bytes(format!("{text}\n").as_bytes());
     }
 
     /// Text with escape codes, flushed at once; colours are removed where they are not wanted.
@@ -113,6 +117,12 @@ impl Out {
         let mut stderr = self.stderr.lock().unwrap_or_else(PoisonError::into_inner);
         // Nobody is left to tell.
         let _ = writeln!(stderr, "{}", line.as_ref());
+        self.messages.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many messages there were.
+    pub fn messages(&self) -> u64 {
+        self.messages.load(Ordering::Relaxed)
     }
 
     fn note(&self, written: &io::Result<()>) {

@@ -74,7 +74,7 @@ pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
         let outcome = finish(context, options, &embedded, &worker, buried, interrupts).await;
         worker.shutdown().await;
         let code = report(context, &embedded, outcome?, killed).await?;
-        embedded.close().await?;
+        embedded.close().await;
         Ok(code)
     })
 }

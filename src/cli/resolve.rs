@@ -67,7 +67,8 @@ pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
         if !driven {
             context.out.message("`opsroom recover` goes on with the run");
         }
-        embedded.close().await
+        embedded.close().await;
+        Ok(())
     })?;
     Ok(exit::SUCCESS)
 }

@@ -36,7 +36,7 @@ Examples:
 
 Exit codes: 0 succeeded, 1 failed or timed out, 2 refused (runbook, params, usage),
 3 a fault of opsroom or of the machine, 130 cancelled by a signal.
-Ctrl-C cancels: on_cancel and finally are run. Twice cancels those too.")]
+Ctrl-C cancels: on_cancel and finally are run. The second cancels those too, the third ends opsroom itself.")]
 pub struct Options {
     /// The runbook; `-` for standard input
     file: PathBuf,
@@ -60,7 +60,7 @@ pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
         let worker = embedded.start_worker(&context.config).await?;
         let ended = drive(context, options, &embedded, &worker, submission, interrupts).await;
         worker.shutdown().await;
-        embedded.close().await?;
+        embedded.close().await;
         ended
     })
 }
@@ -77,12 +77,14 @@ async fn drive(
     let run = embedded.runs.submit(&[submission], Some(worker.id)).await?.remove(0);
     let attending = interrupts.cancel(embedded.runs.clone(), run, context.config.actor.clone(), context.out.clone());
     worker.listen_for_signals();
-    let mut show =
-        Show { embedded, watch: Watch::new(plan, run), view: View::choose(&context.out, options.quiet), run };
+    let view = View::choose(&context.out, options.quiet);
+    let watch = Watch::new(plan, run, matches!(view, View::Lines(_)));
+    let mut show = Show { embedded, watch, view, run };
     let owned = own(worker, run, &mut show).await?;
     let view = embedded.runs.view(run).await?;
-    report(context, options, embedded, &view, &show.watch).await?;
-    code(owned, &view, attending.was_interrupted())
+    let code = code(owned, &view, attending.was_interrupted())?;
+    report(context, options, embedded, &view, &show.watch).await;
+    Ok(code)
 }
 
 /// Executes the run while it is shown.
@@ -168,18 +170,12 @@ impl Show<'_> {
     }
 }
 
-async fn report(
-    context: &Context,
-    options: &Options,
-    embedded: &Embedded,
-    view: &RunView,
-    watch: &Watch,
-) -> Result<(), Fault> {
+async fn report(context: &Context, options: &Options, embedded: &Embedded, view: &RunView, watch: &Watch) {
     let artifacts = embedded.artifacts.list(&view.row.id.to_string()).await.unwrap_or_default();
     let now = embedded.world.clock.now();
     if context.out.is_json() {
         context.out.json(&RunDocument::whole(view, artifacts, now));
-        return Ok(());
+        return;
     }
     let folder = context.config.data.artifacts();
     for line in summary::of_run(view, watch, &artifacts, &folder, now) {
@@ -189,7 +185,6 @@ async fn report(
             context.out.message(line);
         }
     }
-    Ok(())
 }
 
 fn code(owned: Owned, view: &RunView, interrupted: bool) -> Result<u8, Fault> {

@@ -50,7 +50,8 @@ pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
         };
         let page = embedded.world.store.runs(TenantId::DEFAULT, &filter).await?;
         show(context, &page, embedded.world.clock.now());
-        embedded.close().await
+        embedded.close().await;
+        Ok(())
     })?;
     Ok(exit::SUCCESS)
 }

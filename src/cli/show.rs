@@ -42,7 +42,8 @@ pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
             let orphaned = view.row.claimed_by.is_some_and(|owner| dead.contains(&owner));
             text(context, &view, &artifacts, orphaned, now);
         }
-        embedded.close().await
+        embedded.close().await;
+        Ok(())
     })?;
     Ok(exit::SUCCESS)
 }

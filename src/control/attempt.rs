@@ -1,6 +1,6 @@
 //! One attempt of a step, from its rendered inputs to its outcome.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc, time::Duration};
 
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
@@ -50,8 +50,7 @@ pub fn render(plan: &Plan, run: &Run, step: StepIx) -> Result<(Value, BTreeMap<S
 
 /// Executes an attempt. Never panics the caller and always ends soon after it was cancelled.
 pub(super) async fn execute(world: World, prepared: Prepared) -> Outcome {
-    let step = prepared.plan.step(prepared.attempt.step);
-    let (uses, step_id, number) = (step.uses.clone(), step.id.clone(), prepared.attempt.number);
+    let uses = prepared.plan.step(prepared.attempt.step).uses.clone();
     let (cancel, deadline, run) = (prepared.cancel.clone(), prepared.deadline, prepared.run);
     let Some(executor) = world.executors.get(&uses) else {
         let message = format!("this build has no action `{uses}`");
@@ -61,8 +60,14 @@ pub(super) async fn execute(world: World, prepared: Prepared) -> Outcome {
         Ok(ready) => ready,
         Err(failure) => return Outcome::Failed(failure),
     };
-    let outcome = supervise(&world, executor, context, cancel, deadline).await;
-    world.workspaces.discard_scratch(run, &step_id, number);
+    let scratch = context.scratch.clone();
+    let outcome = supervise(&world, executor.clone(), context, cancel, deadline).await;
+    match outcome {
+        _ if !executor.needs_workspace() => {}
+        Outcome::Succeeded(_) => world.workspaces.hand_on_scratch(run, scratch),
+        // A process that was ended by force may be about to write to it.
+        _ => world.workspaces.discard_scratch(run, &scratch),
+    }
     masked(outcome, &*mask)
 }
 
@@ -83,14 +88,9 @@ async fn context(
     let values: Vec<SecretValue> = secrets.values().cloned().collect();
     let mask = world.masks.mask(&values);
     let number = prepared.attempt.number;
-    let workspace = if executor.needs_workspace() {
-        let opened = world.workspaces.open(prepared.run);
-        opened.map_err(|error| {
-            Failure::error("WORKSPACE_FAILED", format!("the working folder could not be made: {error}"))
-        })?
-    } else {
-        std::path::PathBuf::new()
-    };
+    let (workspace, scratch) = folders(world, prepared.run, executor).map_err(|error| {
+        Failure::error("WORKSPACE_FAILED", format!("the working folder could not be made: {error}"))
+    })?;
     let context = AttemptContext {
         run: prepared.run,
         runbook: prepared.plan.name.as_str().into(),
@@ -102,12 +102,20 @@ async fn context(
         env,
         secrets,
         workspace,
-        scratch: world.workspaces.scratch(prepared.run, &step.id, number),
+        scratch,
         cancel: prepared.cancel,
         grace: world.limits.grace,
         log: LogSink::new(prepared.attempt.step, number, mask.clone(), prepared.chunks),
     };
     Ok((context, mask))
+}
+
+/// The run's folder and the attempt's, if the action wants them.
+fn folders(world: &World, run: RunId, executor: &dyn Executor) -> io::Result<(PathBuf, PathBuf)> {
+    if !executor.needs_workspace() {
+        return Ok(<(PathBuf, PathBuf)>::default());
+    }
+    Ok((world.workspaces.open(run)?, world.workspaces.scratch(run)?))
 }
 
 /// Runs the executor against its deadline and its cancellation.

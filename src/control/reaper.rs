@@ -13,6 +13,12 @@ use crate::{
 /// Rows touched in one transaction.
 const SLICE: usize = 500;
 
+/// How often signals are looked for.
+const TURN: Duration = Duration::from_millis(250);
+
+/// A sign of life every so many turns: 3 s.
+const BEAT: u32 = 12;
+
 /// The sweeps of one process. Every sweep is guarded by the store, so any number of processes may sweep.
 #[derive(Clone)]
 pub struct Reaper {
@@ -32,29 +38,37 @@ impl Reaper {
         Reaper { world, liveness, worker }
     }
 
-    /// Sweeps until `stop` fires: dead workers and due runs every 500 ms, signals every 250 ms.
+    /// Sweeps until `stop` fires: dead workers and due runs every 500 ms, signals every 250 ms, and a sign
+    /// of life every 3 s.
     pub async fn run(self, stop: CancellationToken) {
-        let mut turn = 0_u32;
-        let mut every = tokio::time::interval(Duration::from_millis(250));
+        self.every_turn(stop, true).await;
+    }
+
+    /// Runs only the part that owners need: signals from other processes, and signs of life.
+    pub async fn run_signals(self, stop: CancellationToken) {
+        self.every_turn(stop, false).await;
+    }
+
+    async fn every_turn(self, stop: CancellationToken, sweeps: bool) {
+        let mut every = tokio::time::interval(TURN);
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut turn = 0_u32;
         while stop.run_until_cancelled(every.tick()).await.is_some() {
-            let swept = if turn.is_multiple_of(2) { self.sweep().await.map(drop) } else { Ok(()) };
-            turn = turn.wrapping_add(1);
-            if let Err(error) = swept.and(self.pass_on_signals().await) {
+            if let Err(error) = self.turn(turn, sweeps).await {
                 tracing::warn!(%error, "a sweep failed; the next one tries again");
             }
+            turn = turn.wrapping_add(1);
         }
     }
 
-    /// Runs only the part that owners need: signals from other processes.
-    pub async fn run_signals(self, stop: CancellationToken) {
-        let mut every = tokio::time::interval(Duration::from_millis(250));
-        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        while stop.run_until_cancelled(every.tick()).await.is_some() {
-            if let Err(error) = self.pass_on_signals().await {
-                tracing::warn!(%error, "signals could not be read; the next try follows");
-            }
+    async fn turn(&self, turn: u32, sweeps: bool) -> Result<(), StoreError> {
+        if sweeps && turn.is_multiple_of(2) {
+            self.sweep().await?;
         }
+        if turn % BEAT == BEAT - 1 {
+            self.world.store.beat(self.worker, self.world.clock.now()).await?;
+        }
+        self.pass_on_signals().await
     }
 
     /// Requeues the runs of dead workers and wakes due ones; answers how many runs moved.

@@ -370,8 +370,11 @@ impl Draft<'_> {
         }
     }
 
-    /// The phase after `phase` that has steps and that the verdict calls for.
+    /// The phase after `phase` that has steps and that the verdict calls for; none after a forced cancel.
     fn next_phase(&self, phase: Phase) -> Option<Phase> {
+        if self.run.is_forced() {
+            return None;
+        }
         let after_body = match self.run.verdict() {
             RunStatus::Failed | RunStatus::TimedOut => Some(Phase::OnFailure),
             RunStatus::Cancelled => Some(Phase::OnCancel),

@@ -16,7 +16,8 @@ pub enum Input {
     Slots(u32),
     /// An attempt ended.
     Finished { attempt: AttemptId, outcome: Outcome },
-    /// A person or a program wants the run to stop. `force` ends handlers and `always()` steps too.
+    /// A person or a program wants the run to stop. `force` ends
+    /// `always()` steps too, and handlers: those under way stop and no more begin.
     Cancel { by: String, reason: String, force: bool },
     /// A person says what became of an unknown step.
     Resolve { step: String, verdict: Verdict, by: String, note: String },

@@ -30,6 +30,7 @@ mod limits;
 mod retry;
 mod run;
 mod scope;
+mod step;
 #[cfg(test)]
 pub mod testing;
 #[cfg(test)]
@@ -40,5 +41,6 @@ pub use event::{Event, Fact, FactError};
 pub use input::{Decision, Effect, Input, Interrupt, Rejection, Verdict};
 pub use limits::{MAX_LOST, MAX_RECOVERIES};
 pub use retry::delay;
-pub use run::{Ending, Run, Stage, Step, StepRecord};
+pub use run::{Ending, Run, Stage};
 pub use scope::RunScope;
+pub use step::{Step, StepRecord};

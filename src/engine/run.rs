@@ -7,9 +7,9 @@ use std::{
 
 use serde_json::{Map, Value};
 
-use super::{Event, Fact, Verdict};
+use super::{Event, Fact, Step, StepRecord, Verdict};
 use crate::{
-    model::{Attempt, Failure, Micros, RunId, RunStatus, StepIx, StepStatus, Success, WaitingOn},
+    model::{Failure, Micros, RunId, RunStatus, StepIx, WaitingOn},
     runbook::{Phase, Plan},
 };
 
@@ -29,6 +29,8 @@ pub struct Run {
     ended_at: Option<Micros>,
     recoveries: u32,
     cancel: Option<(String, String)>,
+    /// A cancel was forced: no more handlers.
+    forced: bool,
     pub(super) index: Index,
 }
 
@@ -75,88 +77,6 @@ pub enum Ending {
     GivenUp,
 }
 
-/// The state of a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    /// Waits for needs or for a slot. Entered at creation, and again when an attempt was interrupted or
-    /// a person said "retry"; left by a start, a skip, a block or a cancel.
-    Pending,
-    /// An attempt is under way. Entered by `StepStarted`; left by its outcome.
-    Running,
-    /// Entered by `StepRetrying`; left by the next start, or a cancel.
-    Retrying {
-        until: Micros,
-    },
-    /// Entered by `StepUnknown`; left by a person, or the end of the run.
-    Unknown,
-    Succeeded,
-    Failed,
-    Skipped,
-    Blocked,
-    Cancelled,
-}
-
-impl Step {
-    pub const fn status(self) -> StepStatus {
-        match self {
-            Step::Pending => StepStatus::Pending,
-            Step::Running => StepStatus::Running,
-            Step::Retrying { .. } => StepStatus::Retrying,
-            Step::Unknown => StepStatus::Unknown,
-            Step::Succeeded => StepStatus::Succeeded,
-            Step::Failed => StepStatus::Failed,
-            Step::Skipped => StepStatus::Skipped,
-            Step::Blocked => StepStatus::Blocked,
-            Step::Cancelled => StepStatus::Cancelled,
-        }
-    }
-
-    pub const fn is_settled(self) -> bool {
-        self.status().is_settled()
-    }
-}
-
-/// A step and its history, as far as decisions and views need it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct StepRecord {
-    pub state: Step,
-    /// The number of the last attempt; 0 before the first.
-    pub attempt: Attempt,
-    /// Attempts that failed.
-    pub failures: u32,
-    /// Attempts that were lost.
-    pub lost: u32,
-    /// When the first attempt started: the base of `deadline`.
-    pub first_started: Option<Micros>,
-    /// When the current try started: a repetition of a lost attempt keeps it.
-    pub since: Option<Micros>,
-    /// When the last attempt started.
-    pub started: Option<Micros>,
-    /// When the step settled.
-    pub ended: Option<Micros>,
-    /// The next attempt repeats a lost or handed-back one.
-    pub again: bool,
-    /// The last failure.
-    pub failure: Option<Arc<Failure>>,
-    pub success: Option<Arc<Success>>,
-}
-
-impl StepRecord {
-    const NEW: StepRecord = StepRecord {
-        state: Step::Pending,
-        attempt: 0,
-        failures: 0,
-        lost: 0,
-        first_started: None,
-        since: None,
-        started: None,
-        ended: None,
-        again: false,
-        failure: None,
-        success: None,
-    };
-}
-
 impl Run {
     /// A run of which nothing has been decided yet. `params` are bound and checked.
     pub fn new(plan: &Plan, id: RunId, params: Arc<Map<String, Value>>) -> Run {
@@ -177,6 +97,7 @@ impl Run {
             ended_at: None,
             recoveries: 0,
             cancel: None,
+            forced: false,
             index,
         }
     }
@@ -262,6 +183,11 @@ impl Run {
         }
     }
 
+    /// Whether somebody wants the run to end without handlers.
+    pub fn is_forced(&self) -> bool {
+        self.forced
+    }
+
     /// How the run ends, or would end if nothing else happened.
     pub fn verdict(&self) -> RunStatus {
         match (self.stage, self.ending) {
@@ -322,7 +248,8 @@ impl Run {
             }
             Event::RunResumed | Event::RunParked { .. } => {}
             Event::RunRecovered { recoveries } => self.recoveries = *recoveries,
-            Event::CancelRequested { by, reason, .. } => {
+            Event::CancelRequested { by, reason, force } => {
+                self.forced |= force;
                 if matches!(self.stage, Stage::Created | Stage::Running(Phase::Body)) {
                     self.ending.get_or_insert(Ending::Cancelled);
                     self.cancel.get_or_insert_with(|| (by.clone(), reason.clone()));

@@ -18,7 +18,7 @@ pub trait Executor: Send + Sync {
     /// itself (`$OPSROOM_OUTPUT`), beside those its `outputs:` compute from the result.
     async fn execute(&self, context: AttemptContext) -> Result<Success, Failure>;
 
-    /// Whether the action touches the run's working folder, so that it has to exist.
+    /// Whether the action touches the folders of the run and the attempt, so that they have to exist.
     fn needs_workspace(&self) -> bool {
         true
     }
@@ -49,7 +49,8 @@ pub struct AttemptContext {
     pub secrets: BTreeMap<String, SecretValue>,
     /// The run's working folder; exists.
     pub workspace: PathBuf,
-    /// The attempt's own folder, removed after it, for `$OPSROOM_OUTPUT` and the like; may not exist yet.
+    /// The attempt's own folder, emptied after it, for `$OPSROOM_OUTPUT` and the like. May hold an empty folder
+    /// [`ARTIFACTS`](super::ARTIFACTS).
     pub scratch: PathBuf,
     /// Fires on cancel, timeout and drain.
     pub cancel: CancellationToken,

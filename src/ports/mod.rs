@@ -27,4 +27,4 @@ pub use store::{
     Store, StoreError, StoredEvent, Trigger, WorkerRow,
 };
 pub use time::{Clock, Ids};
-pub use workspaces::Workspaces;
+pub use workspaces::{ARTIFACTS, Workspaces};

@@ -1,19 +1,29 @@
 //! The working folders of runs.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
-use crate::model::{Attempt, RunId};
+use crate::model::RunId;
+
+/// The folder that an attempt may leave empty in its scratch folder without making it unfit for the next.
+pub const ARTIFACTS: &str = "artifacts";
 
 /// Makes and removes the folders in which steps work.
 pub trait Workspaces: Send + Sync {
     /// The run's folder, created if need be; the steps of a run share it.
     fn open(&self, run: RunId) -> io::Result<PathBuf>;
 
-    /// Where an attempt's own folder would be; not created.
-    fn scratch(&self, run: RunId, step: &str, attempt: Attempt) -> PathBuf;
+    /// A folder for one attempt of the run, that nobody else has. It is empty, or holds [`ARTIFACTS`], empty.
+    fn scratch(&self, run: RunId) -> io::Result<PathBuf>;
 
-    /// Removes an attempt's folder, if there is one.
-    fn discard_scratch(&self, run: RunId, step: &str, attempt: Attempt);
+    /// Removes an attempt's folder.
+    fn discard_scratch(&self, run: RunId, folder: &Path);
+
+    /// Nobody will write to an attempt's folder any more: the next one of the run may have it if nothing is in
+    /// it, else it is removed.
+    fn hand_on_scratch(&self, run: RunId, folder: PathBuf);
 
     /// The run has ended: removes its folder, or keeps it for people to look at (24 h).
     fn close(&self, run: RunId, keep: bool);

@@ -2,29 +2,59 @@
 
 use std::{
     fs, io,
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, SystemTime},
 };
 
 use crate::{
-    model::{Attempt, RunId},
-    ports::Workspaces,
+    model::RunId,
+    ports::{ARTIFACTS, Workspaces},
 };
 
 /// How long the folder of a run that did not succeed is kept.
 const KEPT: Duration = Duration::from_hours(24);
 
-/// `workspaces/<run>` for the run, `scratch/<run>/<step>-<attempt>` for its attempts.
+/// So many unused scratch folders are kept at most, of all runs together.
+const FREE: usize = 64;
+
+/// The folders are for their owner only.
+const MODE: u32 = 0o700;
+
+/// `workspaces/<run>` for the run, `scratch/<run>/<number>` for its attempts.
+///
+/// An attempt that succeeds and leaves nothing behind, as most do, hands its scratch folder on to the run's next one:
+/// making and removing two folders takes some 0.2 ms, and the journal has to carry them.
 #[derive(Debug, Clone)]
 pub struct FolderWorkspaces {
     runs: PathBuf,
     scratch: PathBuf,
+    free: Arc<Mutex<Vec<(RunId, PathBuf)>>>,
+    made: Arc<AtomicU64>,
 }
 
 impl FolderWorkspaces {
     pub fn new(data: &Path) -> FolderWorkspaces {
-        FolderWorkspaces { runs: data.join("workspaces"), scratch: data.join("scratch") }
+        FolderWorkspaces {
+            runs: data.join("workspaces"),
+            scratch: data.join("scratch"),
+            free: Arc::default(),
+            made: Arc::default(),
+        }
+    }
+
+    fn free(&self) -> MutexGuard<'_, Vec<(RunId, PathBuf)>> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take_free(&self, run: RunId) -> Option<PathBuf> {
+        let mut free = self.free();
+        let last = free.iter().rposition(|(owner, _)| *owner == run)?;
+        Some(free.remove(last).1)
     }
 
     /// Removes kept folders older than a day; called at start-up. Answers how many.
@@ -45,6 +75,24 @@ impl FolderWorkspaces {
     }
 }
 
+/// Whether an attempt has left the folder as it might have got it.
+fn is_unused(folder: &Path) -> io::Result<bool> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let inner = entry.path();
+        let unused = entry.file_name() == ARTIFACTS && is_ours(&inner)? && fs::read_dir(&inner)?.next().is_none();
+        if !unused {
+            return Ok(false);
+        }
+    }
+    is_ours(folder)
+}
+
+fn is_ours(folder: &Path) -> io::Result<bool> {
+    let metadata = fs::symlink_metadata(folder)?;
+    Ok(metadata.is_dir() && metadata.permissions().mode() & 0o7777 == MODE)
+}
+
 /// Tells since when an ended run's folder is kept.
 fn kept_marker(folder: &Path) -> PathBuf {
     folder.join(".opsroom-kept")
@@ -53,24 +101,49 @@ fn kept_marker(folder: &Path) -> PathBuf {
 impl Workspaces for FolderWorkspaces {
     fn open(&self, run: RunId) -> io::Result<PathBuf> {
         let folder = self.runs.join(run.to_string());
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        fs::DirBuilder::new().recursive(true).mode(MODE).create(&folder)?;
         Ok(folder)
     }
 
-    fn scratch(&self, run: RunId, step: &str, attempt: Attempt) -> PathBuf {
-        self.scratch.join(run.to_string()).join(format!("{step}-{attempt}"))
-    }
-
-    fn discard_scratch(&self, run: RunId, step: &str, attempt: Attempt) {
-        let folder = self.scratch(run, step, attempt);
-        if let Err(error) = fs::remove_dir_all(&folder)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            tracing::warn!(%run, step, attempt, %error, "a scratch folder could not be removed");
+    fn scratch(&self, run: RunId) -> io::Result<PathBuf> {
+        if let Some(folder) = self.take_free(run) {
+            return Ok(folder);
+        }
+        let parent = self.scratch.join(run.to_string());
+        let mut builder = fs::DirBuilder::new();
+        builder.mode(MODE).recursive(true).create(&parent)?;
+        builder.recursive(false);
+        loop {
+            let folder = parent.join(self.made.fetch_add(1, Ordering::Relaxed).to_string());
+            match builder.create(&folder) {
+                Ok(()) => return Ok(folder),
+                // Left behind by an attempt whose worker died.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
         }
     }
 
+    fn discard_scratch(&self, run: RunId, folder: &Path) {
+        if let Err(error) = fs::remove_dir_all(folder)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(%run, folder = %folder.display(), %error, "a scratch folder could not be removed");
+        }
+    }
+
+    fn hand_on_scratch(&self, run: RunId, folder: PathBuf) {
+        if is_unused(&folder).unwrap_or(false) {
+            let mut free = self.free();
+            if free.len() < FREE {
+                return free.push((run, folder));
+            }
+        }
+        self.discard_scratch(run, &folder);
+    }
+
     fn close(&self, run: RunId, keep: bool) {
+        self.free().retain(|(owner, _)| *owner != run);
         let _ = fs::remove_dir_all(self.scratch.join(run.to_string()));
         let folder = self.runs.join(run.to_string());
         let done =
@@ -95,7 +168,7 @@ mod tests {
         for n in [1, 2] {
             let folder = workspaces.open(run(n)).unwrap();
             fs::write(folder.join("file"), "text").unwrap();
-            fs::create_dir_all(workspaces.scratch(run(n), "step", 1)).unwrap();
+            workspaces.scratch(run(n)).unwrap();
             workspaces.close(run(n), n == 1);
         }
         assert_eq!(
@@ -106,5 +179,59 @@ mod tests {
         assert_eq!(fs::read_dir(data.path().join("scratch")).unwrap().count(), 0);
         assert_eq!(workspaces.tidy().unwrap(), 0, "nothing is a day old");
         workspaces.close(run(3), true);
+    }
+
+    type Change = fn(&Path) -> io::Result<()>;
+
+    #[test]
+    fn a_scratch_folder_is_handed_on_only_if_nothing_is_in_it() {
+        let data = tempfile::tempdir().unwrap();
+        let workspaces = FolderWorkspaces::new(data.path());
+        let (run, other) = (RunId(uuid::Uuid::from_u128(1)), RunId(uuid::Uuid::from_u128(2)));
+        let first = workspaces.scratch(run).unwrap();
+        let artifacts = first.join(ARTIFACTS);
+        fs::DirBuilder::new().mode(0o700).create(&artifacts).unwrap();
+        workspaces.hand_on_scratch(run, first.clone());
+        assert_ne!(workspaces.scratch(other).unwrap(), first, "it stays with its run");
+        assert_eq!(workspaces.scratch(run).unwrap(), first);
+        assert_ne!(workspaces.scratch(run).unwrap(), first, "one attempt at a time");
+
+        let changes: [Change; 6] = [
+            |folder| fs::write(folder.join("output"), ""),
+            |folder| fs::create_dir(folder.join("folder")),
+            |folder| fs::create_dir(folder.join(ARTIFACTS)),
+            |folder| fs::write(folder.join(ARTIFACTS), ""),
+            |folder| std::os::unix::fs::symlink("/", folder.join(ARTIFACTS)),
+            |folder| fs::set_permissions(folder, fs::Permissions::from_mode(0o500)),
+        ];
+        for (number, change) in changes.into_iter().enumerate() {
+            let folder = workspaces.scratch(run).unwrap();
+            change(&folder).unwrap();
+            workspaces.hand_on_scratch(run, folder.clone());
+            assert!(!folder.exists(), "change {number}");
+        }
+        fs::write(artifacts.join("file"), "").unwrap();
+        workspaces.hand_on_scratch(run, first.clone());
+        assert!(!first.exists());
+        let failed = workspaces.scratch(run).unwrap();
+        workspaces.discard_scratch(run, &failed);
+        assert!(!failed.exists() && workspaces.free().is_empty());
+    }
+
+    #[test]
+    fn unused_scratch_folders_are_bounded_and_go_with_their_run() {
+        let data = tempfile::tempdir().unwrap();
+        let workspaces = FolderWorkspaces::new(data.path());
+        let run = RunId(uuid::Uuid::from_u128(1));
+        let folders: Vec<PathBuf> = (0..FREE + 9).map(|_| workspaces.scratch(run).unwrap()).collect();
+        for folder in &folders {
+            workspaces.hand_on_scratch(run, folder.clone());
+        }
+        assert_eq!(fs::read_dir(folders[0].parent().unwrap()).unwrap().count(), FREE);
+        workspaces.close(run, true);
+        assert!(workspaces.free().is_empty());
+        // Another worker of the same data folder does not take what is there.
+        let left = workspaces.scratch(run).unwrap();
+        assert_eq!(FolderWorkspaces::new(data.path()).scratch(run).unwrap().parent(), left.parent());
     }
 }

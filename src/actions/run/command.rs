@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{DirBuilder, OpenOptions},
+    fs::{DirBuilder, DirEntry, OpenOptions, read_dir},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::{
     actions::attempt::{invalid, read_with},
     model::Failure,
-    ports::{AttemptContext, ProcessSpec},
+    ports::{ARTIFACTS, AttemptContext, ProcessSpec},
 };
 
 #[derive(Deserialize)]
@@ -41,13 +41,24 @@ impl Scratch {
             script: folder.join("script"),
             output: folder.join("output"),
             summary: folder.join("summary.md"),
-            artifacts: folder.join("artifacts"),
+            artifacts: folder.join(ARTIFACTS),
         }
+    }
+
+    /// Whether the program has made no file; the script is removed to see it. Some system calls, where reading
+    /// what it may have made takes a thread that can wait.
+    pub fn is_untouched(&self) -> bool {
+        let _ = std::fs::remove_file(&self.script);
+        let artifacts =
+            |entry: &DirEntry| entry.file_name() == ARTIFACTS && entry.file_type().is_ok_and(|t| t.is_dir());
+        let only_artifacts = |entry: io::Result<DirEntry>| entry.is_ok_and(|entry| artifacts(&entry));
+        read_dir(&self.folder).is_ok_and(|mut entries| entries.all(only_artifacts))
+            && read_dir(&self.artifacts).is_ok_and(|mut entries| entries.next().is_none())
     }
 }
 
 /// Writes the script and says what to run.
-pub(super) async fn prepare(
+pub(super) fn prepare(
     context: &AttemptContext,
     scratch: &Scratch,
     base_env: &BTreeMap<String, String>,
@@ -60,10 +71,8 @@ pub(super) async fn prepare(
             "the environment variable {name:?} has an impossible name or a NUL in its value"
         )));
     }
-    let (files, script) = (scratch.clone(), with.script);
-    tokio::task::spawn_blocking(move || lay_out(&files, script.as_deref()))
-        .await
-        .unwrap_or_else(|error| Err(io::Error::other(error)))
+    // Right here: a few small writes to memory, done sooner than another thread is woken for them.
+    lay_out(scratch, with.script.as_deref())
         .map_err(|error| Failure::error("SCRATCH_FAILED", format!("the attempt's folder: {error}")))?;
     Ok(ProcessSpec { argv, env, cwd: context.workspace.clone() })
 }

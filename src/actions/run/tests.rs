@@ -305,6 +305,7 @@ async fn links_are_not_followed() {
         r#"ln -s /etc "$OPSROOM_ARTIFACTS/folder""#,
         r#"mkfifo "$OPSROOM_ARTIFACTS/pipe""#,
         r#"rmdir "$OPSROOM_ARTIFACTS"; ln -s /etc "$OPSROOM_ARTIFACTS""#,
+        r#"mkdir empty; rmdir "$OPSROOM_ARTIFACTS"; ln -s "$PWD/empty" "$OPSROOM_ARTIFACTS""#,
         r#"ln -s /etc/hostname "$OPSROOM_SUMMARY""#,
     ] {
         let mut bench = Bench::new();

@@ -18,6 +18,9 @@ use crate::{
 /// Log lines shown below a running step.
 const TAIL: usize = 3;
 
+/// Larger trees are not left on the terminal as a whole.
+const ALL: usize = 200;
+
 /// Faster is not seen, and costs the run time.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -31,11 +34,13 @@ pub struct Tree {
     /// Lines on the terminal that the next frame replaces.
     painted: usize,
     painted_at: Option<Micros>,
+    /// Messages when the last frame was painted.
+    messages: u64,
 }
 
 impl Tree {
     pub fn new(out: Arc<Out>) -> Tree {
-        Tree { out, painted: 0, painted_at: None }
+        Tree { messages: out.messages(), out, painted: 0, painted_at: None }
     }
 
     /// Paints a frame, unless the last one is too young.
@@ -50,11 +55,13 @@ impl Tree {
         self.painted_at = Some(now);
     }
 
-    /// Leaves the whole tree on the terminal.
+    /// Leaves the whole tree on the terminal, or what did not succeed of a very large one.
     pub fn finish(&mut self, watch: &Watch, now: Micros) {
         let mut lines = Vec::new();
+        let whole = watch.plan.steps.len() <= ALL;
         for (ix, step, record) in steps(watch) {
-            if step.phase == Phase::Body || record.attempt > 0 {
+            let called = step.phase == Phase::Body || record.attempt > 0;
+            if called && (whole || !matches!(record.state, Step::Succeeded | Step::Skipped)) {
                 lines.push(step_line(watch, ix, step, record, now));
             }
         }
@@ -63,6 +70,11 @@ impl Tree {
     }
 
     fn replace(&mut self, lines: &[String]) {
+        let messages = self.out.messages();
+        if std::mem::replace(&mut self.messages, messages) != messages {
+            // There is a message below the last frame: that one stays as it is.
+            self.painted = 0;
+        }
         // Without wrapping a long line is cut by the terminal, so that a line is a row.
         let mut text = String::from("\x1b[?7l");
         if self.painted > 0 {

@@ -18,6 +18,9 @@ use crate::{
 /// Lines kept of each step, for views and for the summary of a failure.
 const TAIL: usize = 10;
 
+/// Characters kept of each of them.
+const TAIL_WIDTH: usize = 500;
+
 /// A longer line is shown in pieces.
 const LONGEST: usize = 16 << 10;
 
@@ -29,6 +32,8 @@ pub struct Watch {
     pub run: Run,
     /// The sequence of the last event taken in.
     pub last: u64,
+    /// Whether every line is wanted, or only the last ones of each step.
+    every_line: bool,
     tails: HashMap<StepIx, VecDeque<String>>,
     /// The unfinished line of each step and stream.
     open: HashMap<(StepIx, String), Vec<u8>>,
@@ -51,9 +56,10 @@ pub struct News {
 }
 
 impl Watch {
-    pub fn new(plan: Arc<Plan>, run: RunId) -> Watch {
+    /// `every_line`: [`News::lines`] leaves nothing out.
+    pub fn new(plan: Arc<Plan>, run: RunId, every_line: bool) -> Watch {
         let state = Run::new(&plan, run, Arc::new(Map::new()));
-        Watch { plan, run: state, last: 0, tails: HashMap::new(), open: HashMap::new() }
+        Watch { plan, run: state, last: 0, every_line, tails: HashMap::new(), open: HashMap::new() }
     }
 
     /// Takes an event in; `None` if it was known already.
@@ -69,9 +75,6 @@ impl Watch {
             if let Some(step) = fact.step() {
                 self.flush(step, &mut lines);
             }
-            if let engine::Event::StepStarted { step, .. } = fact {
-                self.tails.remove(step);
-            }
             self.run.apply(&self.plan, &Fact { at: event.timestamp, event: fact.clone() });
         } else {
             self.log(&event.data, &mut lines);
@@ -81,7 +84,11 @@ impl Watch {
             if tail.len() == TAIL {
                 tail.pop_front();
             }
-            tail.push_back(line.text.clone());
+            tail.push_back(line.text.chars().take(TAIL_WIDTH).collect());
+        }
+        // Kept only of steps that run or have failed: there may be thousands of the others.
+        if let Some(engine::Event::StepStarted { step, .. } | engine::Event::StepSucceeded { step, .. }) = &fact {
+            self.tails.remove(step);
         }
         Some(News { at: event.timestamp, fact, lines })
     }
@@ -104,11 +111,14 @@ impl Watch {
         }
         let open = self.open.entry((step, stream)).or_default();
         open.extend(payload(data));
+        let mut ends = Vec::new();
         let mut start = 0;
-        while let Some(end) = line_end(&open[start..]) {
-            lines.push(log_line(step, &open[start..start + end]));
-            start += end;
+        while let Some(length) = line_end(&open[start..]) {
+            ends.push((start, start + length));
+            start += length;
         }
+        let left_out = if self.every_line { 0 } else { ends.len().saturating_sub(TAIL) };
+        lines.extend(ends[left_out..].iter().map(|(start, end)| log_line(step, &open[*start..*end])));
         open.drain(..start);
     }
 
@@ -154,7 +164,7 @@ mod tests {
 
     fn watch() -> Watch {
         let plan = Plan::new("test", vec![PlannedStep::new("a", "run")]);
-        Watch::new(Arc::new(plan), RunId(uuid::Uuid::from_u128(1)))
+        Watch::new(Arc::new(plan), RunId(uuid::Uuid::from_u128(1)), true)
     }
 
     fn event(sequence: u64, category: Category, action: &str, data: Value) -> Event {
@@ -183,7 +193,7 @@ mod tests {
         assert_eq!(texts(watch.take(&chunk(1, "stdout", "on"))), [""; 0]);
         assert_eq!(texts(watch.take(&chunk(2, "stderr", "other\n"))), ["other"]);
         assert_eq!(texts(watch.take(&chunk(3, "stdout", "e\ntwo\nthr"))), ["one", "two"]);
-        let ended = event(4, Category::Lifecycle, "step_succeeded", json!({"step": "a", "attempt": 1}));
+        let ended = event(4, Category::Lifecycle, "step_unknown", json!({"step": "a", "attempt": 1}));
         assert_eq!(texts(watch.take(&ended)), ["thr"]);
         assert!(watch.take(&ended).is_none(), "known already");
         assert_eq!(watch.tail(StepIx(0)).collect::<Vec<_>>(), ["other", "one", "two", "thr"]);

@@ -284,6 +284,24 @@ fn after_a_cancel_only_steps_that_ask_for_it_run() {
 }
 
 #[test]
+fn a_forced_cancel_ends_handlers_and_begins_no_more() {
+    let steps = vec![step("a", &[]), handler("undo", Phase::OnCancel), handler("last", Phase::Finally)];
+    let mut bench = Bench::of(steps.clone());
+    bench.cancel(false).unwrap();
+    bench.ends("a", Outcome::Cancelled);
+    bench.cancel(true).unwrap();
+    assert_eq!(bench.interrupted("undo"), Some(Interrupt::Cancelled));
+    bench.ends("undo", Outcome::Cancelled);
+    assert_eq!(bench.ended(), RunStatus::Cancelled);
+    assert_eq!(bench.states(), "a:cancelled undo:cancelled last:skipped");
+
+    let mut bench = Bench::of(steps);
+    bench.cancel(true).unwrap();
+    bench.ends("a", Outcome::Cancelled);
+    assert_eq!((bench.ended(), bench.state("last")), (RunStatus::Cancelled, Step::Skipped));
+}
+
+#[test]
 fn a_success_that_crosses_a_cancel_stays_a_success_and_a_failure_is_not_retried() {
     let mut bench = Bench::of(vec![step("a", &[]), PlannedStep { retry: retries(9, 1), ..step("b", &[]) }]);
     bench.cancel(false).unwrap();

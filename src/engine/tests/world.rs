@@ -256,6 +256,7 @@ impl World {
     }
 
     fn check_phase(&self, seen: &Run, phase: Phase) {
+        assert!(!seen.is_forced(), "seed {}: no handlers after a forced cancel", self.seed);
         assert!(
             self.plan.phase(Phase::Body).all(|ix| seen.step(ix).state.is_settled()),
             "seed {}: the body settles first",

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex,
         atomic::{AtomicI64, AtomicU64, Ordering},
@@ -480,11 +480,13 @@ impl Workspaces for SimRest {
         Ok(PathBuf::new())
     }
 
-    fn scratch(&self, _: RunId, _: &str, _: Attempt) -> PathBuf {
-        PathBuf::new()
+    fn scratch(&self, _: RunId) -> io::Result<PathBuf> {
+        Ok(PathBuf::new())
     }
 
-    fn discard_scratch(&self, _: RunId, _: &str, _: Attempt) {}
+    fn discard_scratch(&self, _: RunId, _: &Path) {}
+
+    fn hand_on_scratch(&self, _: RunId, _: PathBuf) {}
 
     fn close(&self, _: RunId, _: bool) {}
 }

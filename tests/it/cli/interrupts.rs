@@ -40,8 +40,7 @@ fn a_signal_cancels_and_the_handlers_run() {
 #[test]
 fn a_second_signal_ends_the_handlers_too() {
     let world = World::new();
-    let body = "steps: [{id: work, run: \"touch started; exec sleep 600\"}]\non_cancel: [{id: undo, run: [sleep, \"600\"]}]\nfinally: [{id: tidy, run: [sleep, \"600\"]}]\n";
-    slow(&world, body);
+    slow(&world, &SLOW.replace("[touch, UNDONE]", "[sleep, \"600\"]"));
     let mut run = world.start(["run", "slow.yaml"]);
     world.wait_for("started");
     run.signal(Signal::INT);
@@ -49,7 +48,7 @@ fn a_second_signal_ends_the_handlers_too() {
     run.signal(Signal::INT);
     let ended = run.wait();
     assert_eq!(ended.code, Some(130), "{ended:?}");
-    assert!(ended.stderr.contains("by force"), "{ended:?}");
+    assert!(ended.stderr.contains("by force") && !world.path("tidied").exists(), "{ended:?}");
     assert_eq!(world.json(["show"])["status"], "cancelled");
 }
 
