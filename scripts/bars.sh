@@ -55,12 +55,14 @@ median_ms() {
 
 # Cost per step of 10,000 steps over that of 10.
 flat() {
-  local small large line
-  small=$(median_ms "$1" 10)
+  local before large after line
+  before=$(median_ms "$1" 10)
   large=$(median_ms "$1" 10000)
-  line=$(python3 - "$small" "$large" <<'PYTHON'
+  after=$(median_ms "$1" 10)
+  line=$(python3 - "$before" "$large" "$after" <<'PYTHON'
 import sys
-small, large = float(sys.argv[1]) / 10, float(sys.argv[2]) / 10_000
+before, large, after = map(float, sys.argv[1:])
+small, large = (before + after) / 2 / 10, large / 10_000
 print(str(large <= 2 * small).lower(), f"{small:.3f} ms a step of 10, {large:.3f} ms a step of 10,000: {large / small:.2f} times")
 PYTHON
   )
@@ -68,7 +70,7 @@ PYTHON
 }
 
 benches() {
-  section "Benchmarks (load average before: $(cut -d" " -f1-3 /proc/loadavg); other work on the machine spoils them"
+  section "Benchmarks (load average before: $(cut -d" " -f1-3 /proc/loadavg); other work on the machine spoils them)"
   mkdir -p -- "$folder"
   bench chain 'median_ms <= 20 or ratio <= 2.5' chain
   bench fanout 'median_ms <= 80' fanout
