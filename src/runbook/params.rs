@@ -4,7 +4,11 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use super::{ParamSpec, diagnostic::suggestion, schema::Checker};
+use super::{
+    ParamSpec,
+    diagnostic::suggestion,
+    schema::{Checker, clip},
+};
 
 /// What is wrong with one param.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -72,7 +76,7 @@ pub fn from_text(spec: &ParamSpec, text: &str) -> Result<Value, ParamProblem> {
     }
     serde_json::from_str(text).map_err(|error| {
         let help = Some("lists and maps are written as JSON: `[\"a\", \"b\"]`".to_owned());
-        ParamProblem { help, ..ParamProblem::new(&spec.name, format!("`{text}` is not JSON: {error}")) }
+        ParamProblem { help, ..ParamProblem::new(&spec.name, format!("`{}` is not JSON: {error}", clip(text))) }
     })
 }
 
@@ -170,6 +174,7 @@ mod tests {
         let number = spec("n", json!({"type": "integer"}), true, None);
         assert_eq!(from_text(&number, "7"), Ok(json!(7)));
         assert!(from_text(&number, "x").unwrap_err().to_string().starts_with("param `n`: `x` is not JSON: "));
+        assert!(from_text(&number, &"[".repeat(100_000)).unwrap_err().to_string().len() < 400);
         assert_eq!(from_text(&spec("l", json!({"type": "array"}), true, None), "[\"a\"]"), Ok(json!(["a"])));
     }
 }

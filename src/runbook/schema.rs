@@ -18,7 +18,7 @@ use super::{
     source,
 };
 
-pub(super) use words::noun;
+pub(super) use words::{clip, noun};
 
 /// The contract: `schemas/runbook.schema.json`.
 pub const RUNBOOK: &str = include_str!("../../schemas/runbook.schema.json");

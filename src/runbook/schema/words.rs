@@ -164,7 +164,8 @@ fn list(options: &Value) -> String {
     options.iter().map(|option| format!("`{option}`")).collect::<Vec<_>>().join(", ")
 }
 
-fn clip(text: &str) -> String {
+/// The beginning of a text, short enough for a message.
+pub(in crate::runbook) fn clip(text: &str) -> String {
     const LIMIT: usize = 80;
     let line = text.lines().next().unwrap_or_default();
     match line.char_indices().nth(LIMIT) {

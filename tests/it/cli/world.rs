@@ -47,7 +47,7 @@ impl World {
 
     /// The binary in a small, known environment.
     pub fn command<const N: usize>(&self, arguments: [&str; N]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_opsroom"));
+        let mut command = Command::new(binary());
         command
             .args(arguments)
             .env_clear()
@@ -89,6 +89,12 @@ impl World {
         let file = self.path(name);
         until(&format!("`{name}` is there"), || file.exists());
     }
+}
+
+/// The binary under test: the one built with the tests, or the one that the environment names.
+#[expect(clippy::disallowed_methods, reason = "how a release build is tested without building the tests as one")]
+fn binary() -> PathBuf {
+    std::env::var_os("OPSROOM_TEST_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_opsroom").into(), PathBuf::from)
 }
 
 pub fn ended(output: Output) -> Ended {
