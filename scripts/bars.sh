@@ -1,0 +1,111 @@
+#!/usr/bin/env bash
+# Measures every bar of the milestone on a release build, and says PASS or FAIL of each.
+#
+#   ./scripts/bars.sh              everything (about a quarter of an hour)
+#   ./scripts/bars.sh bench        only the benchmarks
+#   ./scripts/bars.sh faults       only the fault tests, with their full counts
+#
+# Times are medians of five beside a floor taken in the same run; see `opsroom bench --help`. OPSROOM_BARS_DIR
+# names a folder on a real disk for the databases (default: target/bars).
+set -euo pipefail
+cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
+
+what=${1:-all}
+folder=${OPSROOM_BARS_DIR:-$PWD/target/bars}
+failed=0
+
+section() {
+  printf '\n==== %s ====\n\n' "$*"
+}
+
+# verdict NAME PASSED FIGURES: one line, remembered if it failed.
+verdict() {
+  if [[ $2 == true ]]; then
+    printf 'PASS  %-12s %s\n' "$1" "$3"
+  else
+    printf 'FAIL  %-12s %s\n' "$1" "$3"
+    failed=1
+  fi
+}
+
+# bench NAME CONDITION ARGUMENTS…: CONDITION is Python over the fields of the report.
+bench() {
+  local name=$1 condition=$2 report line
+  shift 2
+  if ! report=$("$OPSROOM_TEST_BINARY" bench "$@" --dir "$folder" --output json); then
+    verdict "$name" false "bench $* failed: $report"
+    return
+  fi
+  line=$(python3 - "$condition" "$report" <<'PYTHON'
+import json, sys
+condition, report = sys.argv[1], json.loads(sys.argv[2])
+passed = bool(eval(condition, {}, report))
+shown = {name: round(value, 4) if isinstance(value, float) else value for name, value in report.items() if value is not None}
+print(str(passed).lower(), f"{condition}:", " ".join(f"{name}={value}" for name, value in shown.items()))
+PYTHON
+  )
+  verdict "$name" "${line%% *}" "${line#* }"
+}
+
+# median_ms WORKLOAD SIZE
+median_ms() {
+  "$OPSROOM_TEST_BINARY" bench "$1" --size "$2" --dir "$folder" --output json |
+    python3 -c 'import json, sys; print(json.load(sys.stdin)["median_ms"])'
+}
+
+# Cost per step of 10,000 steps over that of 10.
+flat() {
+  local small large line
+  small=$(median_ms "$1" 10)
+  large=$(median_ms "$1" 10000)
+  line=$(python3 - "$small" "$large" <<'PYTHON'
+import sys
+small, large = float(sys.argv[1]) / 10, float(sys.argv[2]) / 10_000
+print(str(large <= 2 * small).lower(), f"{small:.3f} ms a step of 10, {large:.3f} ms a step of 10,000: {large / small:.2f} times")
+PYTHON
+  )
+  verdict "flat $1" "${line%% *}" "${line#* }"
+}
+
+benches() {
+  section "Benchmarks"
+  mkdir -p -- "$folder"
+  bench chain 'median_ms <= 20 or ratio <= 2.5' chain
+  bench fanout 'median_ms <= 80' fanout
+  bench throughput 'steps_per_s >= 20000' throughput
+  bench pickup 'p50_ms <= 1 and p95_ms <= 2' pickup
+  bench spawn 'ratio <= 1.6' spawn
+  flat chain
+  flat fanout
+  rm -rf -- "$folder"
+}
+
+faults() {
+  section "Faults, with full counts"
+  local tests output name
+  cargo test --locked --test it --no-run
+  tests=$(cargo test --locked --test it -- --list faults:: 2>/dev/null | sed -n 's/: test$//p')
+  for name in $tests; do
+    if output=$(OPSROOM_SOAK=1 cargo test --locked --test it -- --exact --nocapture "$name" 2>&1); then
+      verdict "${name#faults::}" true ""
+    else
+      verdict "${name#faults::}" false ""
+      grep -A4 'panicked at' <<<"$output" | cut -c1-2000 | sed 's/^/      /' || true
+    fi
+    sed -n 's/^bar /      /p' <<<"$output"
+  done
+}
+
+section "Release build"
+cargo build --locked --release
+export OPSROOM_TEST_BINARY=$PWD/target/release/opsroom
+
+case $what in
+  all) benches; faults ;;
+  bench) benches ;;
+  faults) faults ;;
+  *) echo "usage: $0 [bench|faults]" >&2; exit 2 ;;
+esac
+
+section "$( ((failed == 0)) && echo "every bar is met" || echo "a bar is not met")"
+exit "$failed"
