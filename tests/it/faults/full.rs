@@ -1,6 +1,7 @@
 //! A data folder on a disk that is full, or read-only.
 
 use std::{
+    fmt::Write as _,
     path::PathBuf,
     process::{Command, Output},
 };
@@ -62,11 +63,13 @@ fn a_full_disk_stops_a_run_and_loses_nothing() {
         filler.display()
     );
     for step in 1..60 {
-        body += &format!(
-            "  - {{id: step_{step}, needs: [step_{}], effect: idempotent, run: \"echo {step} >> '{}'\"}}\n",
+        writeln!(
+            body,
+            "  - {{id: step_{step}, needs: [step_{}], effect: idempotent, run: \"echo {step} >> '{}'\"}}",
             step - 1,
             said.display()
-        );
+        )
+        .unwrap();
     }
     world.runbook("fills", &body);
     let run = world.ends(["run", "fills.yaml"]);

@@ -6,6 +6,7 @@
 
 mod bad_input;
 mod bars;
+mod births;
 mod cancel;
 mod crowd;
 mod full;

@@ -59,54 +59,53 @@ steps:
     run: ["no-such-program", "--key"]
 "#;
 
-/// The first attempt is killed in the middle; what it had written must be gone as well.
-#[test]
-fn no_canary_is_heard() {
-    let world = World::new();
+/// A command that has the canaries as its secrets, and says as much as it can.
+fn singing(world: &World, arguments: &[&str]) -> Command {
+    let mut command = world.command([]);
+    command
+        .args(arguments)
+        .env("OPSROOM_SECRET_PLAIN_KEY", CANARIES[0])
+        .env("OPSROOM_SECRET_ODD_KEY", CANARIES[1])
+        .env("OPSROOM_LOG", "trace");
+    command
+}
+
+/// Kills the first attempt when it has leaked everything; the command lines of all processes at that moment.
+fn kill_in_the_middle(world: &World, log: &Path) -> String {
     let here = world.path("").display().to_string();
     world.runbook("leak", &LEAK.replace("WORLD", &here).replace("out_$number", "out_${#secret}"));
-    let with_secrets = |mut command: Command| {
-        command
-            .env("OPSROOM_SECRET_PLAIN_KEY", CANARIES[0])
-            .env("OPSROOM_SECRET_ODD_KEY", CANARIES[1])
-            .env("OPSROOM_LOG", "trace");
-        command
-    };
-    let log = std::fs::File::create(world.path("killed.log")).unwrap();
-    let mut first =
-        with_secrets(world.command(["run", "leak.yaml"])).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+    let log = std::fs::File::create(log).unwrap();
+    let mut first = singing(world, &["run", "leak.yaml"]).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
     until("the first attempt has leaked", || world.path("leaked").exists());
     let commands: Vec<String> = carriers(&[&here]).into_iter().map(|process| process.command).collect();
     first.kill().unwrap();
     first.wait().unwrap();
     std::fs::write(world.path("go"), "").unwrap();
+    commands.join("\n")
+}
 
-    let mut said = std::fs::read(world.path("killed.log")).unwrap();
-    let arguments: [&[&str]; 8] = [
-        &["recover"],
-        &["show", "@latest"],
-        &["show", "@latest", "--output", "json"],
-        &["logs", "@latest"],
-        &["logs", "@latest", "--output", "json"],
-        &["events", "@latest"],
-        &["events", "@latest", "--output", "json"],
-        &["runs", "--output", "json"],
-    ];
-    for arguments in arguments {
-        let output = with_secrets(world.command([])).args(arguments).output().unwrap();
+/// What the killed attempt had written must be gone as well.
+#[test]
+fn no_canary_is_heard() {
+    let (world, forms) = (World::new(), CANARIES.iter().flat_map(|canary| forms(canary)).collect::<Vec<_>>());
+    let log = world.path("killed.log");
+    silent("a command line", kill_in_the_middle(&world, &log).as_bytes(), &forms);
+
+    let mut said = std::fs::read(&log).unwrap();
+    let shows = ["show", "logs", "events", "runs"].map(|command| [command, "--output"]);
+    let shows =
+        shows.iter().flat_map(|[command, option]| [vec![*command, option, "text"], vec![*command, option, "json"]]);
+    for arguments in [vec!["recover"]].into_iter().chain(shows) {
+        let output = singing(&world, &arguments).output().unwrap();
         said.extend(output.stdout);
         said.extend(output.stderr);
     }
+    silent("the output", &said, &forms);
     let heard = String::from_utf8_lossy(&said);
     assert!(heard.contains("whole ***") && heard.contains("error ***"), "they did sing: {heard}");
-    let shown = world.json(["show"]);
-    let statuses: Vec<&str> =
-        shown["steps"].as_array().unwrap().iter().filter_map(|step| step["status"].as_str()).collect();
-    assert_eq!(statuses[..2], ["succeeded", "failed"], "{shown}");
+    let steps = world.json(["show"])["steps"].clone();
+    assert_eq!((&steps[0]["status"], &steps[1]["status"]), (&"succeeded".into(), &"failed".into()), "{steps}");
 
-    let forms: Vec<Vec<u8>> = CANARIES.iter().flat_map(|canary| forms(canary)).collect();
-    silent("the command lines", commands.join("\n").as_bytes(), &forms);
-    silent("the output", &said, &forms);
     let (mut count, mut size) = (0, 0);
     for file in files(&world.data()) {
         let bytes = std::fs::read(&file).unwrap();
@@ -114,12 +113,11 @@ fn no_canary_is_heard() {
         silent(&file.display().to_string(), &bytes, &forms);
         (count, size) = (count + 1, size + bytes.len());
     }
+    let (canaries, forms) = (CANARIES.len(), forms.len());
     figure(
         "secrets",
         format!(
-            "{} forms of {} canaries in none of {count} files ({size} bytes), no output, no command line",
-            forms.len(),
-            CANARIES.len()
+            "{forms} forms of {canaries} canaries: in none of {count} files ({size} bytes), no output, no command line"
         ),
     );
 }
