@@ -68,7 +68,7 @@ PYTHON
 }
 
 benches() {
-  section "Benchmarks"
+  section "Benchmarks (load average before: $(cut -d" " -f1-3 /proc/loadavg); other work on the machine spoils them"
   mkdir -p -- "$folder"
   bench chain 'median_ms <= 20 or ratio <= 2.5' chain
   bench fanout 'median_ms <= 80' fanout
