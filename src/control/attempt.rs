@@ -24,7 +24,9 @@ pub(super) struct Prepared {
     pub tenant: TenantId,
     pub attempt: AttemptId,
     pub since: Micros,
-    pub deadline: Option<Micros>,
+    pub now: Micros,
+    /// How long it may take.
+    pub limit: Option<Duration>,
     pub plan: Arc<Plan>,
     /// `with` and `env`, rendered.
     pub inputs: Result<(Value, BTreeMap<String, String>), Failure>,
@@ -51,7 +53,14 @@ pub fn render(plan: &Plan, run: &Run, step: StepIx) -> Result<(Value, BTreeMap<S
 /// Executes an attempt. Never panics the caller and always ends soon after it was cancelled.
 pub(super) async fn execute(world: World, prepared: Prepared) -> Outcome {
     let uses = prepared.plan.step(prepared.attempt.step).uses.clone();
-    let (cancel, deadline, run) = (prepared.cancel.clone(), prepared.deadline, prepared.run);
+    let (cancel, limit, run) = (prepared.cancel.clone(), prepared.limit, prepared.run);
+    // A cancel or the deadline may have come while the attempt's fact was being written.
+    if cancel.is_cancelled() {
+        return Outcome::Cancelled;
+    }
+    if limit.is_some_and(|limit| limit.is_zero()) {
+        return timed_out();
+    }
     let Some(executor) = world.executors.get(&uses) else {
         let message = format!("this build has no action `{uses}`");
         return Outcome::Failed(Failure::permanent("UNKNOWN_ACTION", message));
@@ -61,7 +70,7 @@ pub(super) async fn execute(world: World, prepared: Prepared) -> Outcome {
         Err(failure) => return Outcome::Failed(failure),
     };
     let scratch = context.scratch.clone();
-    let outcome = supervise(&world, executor.clone(), context, cancel, deadline).await;
+    let outcome = supervise(&world, executor.clone(), context, cancel, limit).await;
     match outcome {
         _ if !executor.needs_workspace() => {}
         Outcome::Succeeded(_) => world.workspaces.hand_on_scratch(run, scratch),
@@ -97,7 +106,7 @@ async fn context(
         step: step.id.clone(),
         attempt: number,
         since: prepared.since,
-        now: world.clock.now(),
+        now: prepared.now,
         with,
         env,
         secrets,
@@ -124,14 +133,14 @@ async fn supervise(
     executor: Arc<dyn Executor>,
     context: AttemptContext,
     cancel: CancellationToken,
-    deadline: Option<Micros>,
+    limit: Option<Duration>,
 ) -> Outcome {
     let mut work = std::pin::pin!(async move { executor.execute(context).await });
-    let timed_out = tokio::select! {
+    let is_over = tokio::select! {
         biased;
         result = &mut work => return outcome(result, cancel.is_cancelled()),
         () = cancel.cancelled() => false,
-        () = until(world, deadline) => true,
+        () = over(limit) => true,
     };
     // The executor ends its work by itself; one that does not is dropped, which ends it by force.
     cancel.cancel();
@@ -141,17 +150,17 @@ async fn supervise(
     {
         return Outcome::Lost;
     }
-    if timed_out {
-        let failure =
-            Failure::error("STEP_TIMED_OUT", "the attempt was not done in time").because(FailureReason::Timeout);
-        return Outcome::Failed(failure);
-    }
-    Outcome::Cancelled
+    if is_over { timed_out() } else { Outcome::Cancelled }
 }
 
-async fn until(world: &World, deadline: Option<Micros>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep(deadline.since(world.clock.now())).await,
+fn timed_out() -> Outcome {
+    let failure = Failure::error("STEP_TIMED_OUT", "the attempt was not done in time");
+    Outcome::Failed(failure.because(FailureReason::Timeout))
+}
+
+async fn over(limit: Option<Duration>) {
+    match limit {
+        Some(limit) => tokio::time::sleep(limit).await,
         None => std::future::pending().await,
     }
 }

@@ -33,6 +33,8 @@ pub enum OwnError {
     Unreadable { sequence: u64, why: String },
     #[error("the store refuses the run's commits: {0}")]
     Refused(String),
+    #[error("the owner of the run panicked; this is a fault of opsroom")]
+    Panicked,
 }
 
 /// Drives claimed runs. Cheap to clone.
@@ -56,7 +58,7 @@ impl Owner {
     /// ends every attempt by force.
     pub async fn own(&self, claim: impl Into<Claim>) -> Result<Owned, OwnError> {
         let claim = claim.into();
-        let run = claim.run();
+        let (run, epoch) = (claim.run(), claim.epoch());
         let listening = self.world.signals.listen(run);
         let mut refusals = 0;
         let mut session = match claim {
@@ -68,8 +70,11 @@ impl Owner {
                 Err(OwnError::Refused(why)) if refusals < MAX_REFUSALS => {
                     refusals += 1;
                     tracing::error!(%run, why, refusals, "a commit was refused; the run goes on without it");
-                    drop(session);
+                    session.abandon().await;
                     let row = self.world.store.run(run).await?.ok_or(OwnError::Refused(why))?;
+                    if !row.status.is_owned() || row.claimed_by != Some(self.worker) || row.epoch != epoch {
+                        return Ok(Owned::Fenced);
+                    }
                     session = Session::open(self, row, true).await?;
                 }
                 ended => {

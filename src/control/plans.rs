@@ -21,6 +21,8 @@ pub enum PlanError {
     Store(#[from] StoreError),
     #[error("plan {0} is not in the store")]
     Missing(Digest),
+    #[error("plan {0} is not what its digest says: the store is damaged or was tampered with")]
+    Damaged(Digest),
     #[error("plan {digest} cannot be read by this version: {why}")]
     Unreadable { digest: Digest, why: String },
 }
@@ -50,6 +52,9 @@ impl Plans {
             return Ok(plan);
         }
         let json = self.store.plan(tenant, digest).await?.ok_or(PlanError::Missing(digest))?;
+        if Digest::of(&json) != digest {
+            return Err(PlanError::Damaged(digest));
+        }
         let plan = Plan::from_json(&json).map_err(|error| PlanError::Unreadable { digest, why: error.to_string() })?;
         let plan = Arc::new(plan);
         self.keep(tenant, digest, plan.clone());

@@ -3,8 +3,9 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::{Map, Value};
+use tokio_util::task::TaskTracker;
 
-use super::{Handoff, OwnError, World, taking_up};
+use super::{Handoff, OwnError, World, handoff::Passage, taking_up};
 use crate::{
     engine::{Run, Step, Verdict},
     model::{Digest, Lane, RunId, RunStatus, TenantId, WorkerId},
@@ -83,15 +84,30 @@ impl Runs {
             }
             runs.push(run);
         }
-        self.world.store.create_runs(&runs).await?;
-        for passage in passages {
-            passage.hand_over();
-        }
+        let runs = if passages.is_empty() {
+            self.world.store.create_runs(&runs).await?;
+            runs
+        } else {
+            self.create_and_hand_over(runs, passages).await?
+        };
         let queued: BTreeSet<Lane> = runs.iter().filter(|run| run.claimed_by.is_none()).map(|run| run.lane).collect();
         for lane in queued {
             self.world.queue.ring(lane);
         }
         Ok(runs.into_iter().map(|run| run.id).collect())
+    }
+
+    /// In a task of its own: a caller that goes away must not leave runs that are created and in nobody's hands.
+    async fn create_and_hand_over(&self, runs: Vec<NewRun>, passages: Vec<Passage>) -> Result<Vec<NewRun>, StoreError> {
+        let store = self.world.store.clone();
+        let task = TaskTracker::new().spawn(async move {
+            store.create_runs(&runs).await?;
+            for passage in passages {
+                passage.hand_over();
+            }
+            Ok(runs)
+        });
+        task.await.unwrap_or_else(|error| Err(StoreError::Unavailable(format!("the submission panicked: {error}"))))
     }
 
     fn new_run(&self, submission: &Submission, plan: Digest, claimed_by: Option<WorkerId>) -> NewRun {
@@ -142,14 +158,15 @@ impl Runs {
     }
 
     async fn signal(&self, run: RunId, kind: SignalKind) -> Result<SignalRow, RunsError> {
+        // A run of another tenant does not exist.
+        let row = self.world.store.run(run).await?.filter(|row| row.tenant == self.tenant);
+        let lane = row.ok_or(RunsError::NotFound(run))?.lane;
         match self.world.store.signal(run, &kind, self.world.clock.now()).await? {
             None => Err(RunsError::NotFound(run)),
             Some(Err(status)) => Err(RunsError::Ended { run, status }),
             Some(Ok(signal)) => {
                 self.world.signals.ring(run);
-                if let Some(row) = self.world.store.run(run).await? {
-                    self.world.queue.ring(row.lane);
-                }
+                self.world.queue.ring(lane);
                 Ok(signal)
             }
         }

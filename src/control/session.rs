@@ -3,16 +3,17 @@
 //! An owner has at most one commit under way. While it is, inputs gather, and all of them are decided
 //! into the next one. Effects begin when the facts that call for them are committed, never before.
 
-use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc};
+use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::{
     sync::mpsc,
     task::{Id, JoinError, JoinSet},
+    time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    OwnError, Owned, Owner, World,
+    OwnError, Owned, Owner,
     attempt::{self, Prepared},
     committer::CommitError,
     events::Events,
@@ -41,6 +42,8 @@ pub(super) struct Session {
     draft: Draft,
     /// Effects of what was written when the run was created.
     begun: Vec<Effect>,
+    /// The clock and the monotone time when the session began.
+    opened: (Micros, Instant),
     /// The row's version after the last commit.
     version: i64,
     signals_seen: i64,
@@ -121,6 +124,7 @@ impl Session {
             run,
             draft: Draft::default(),
             begun: Vec::new(),
+            opened: (owner.world.clock.now().max(row.stamp_head), Instant::now()),
             parking: None,
             attempts: JoinSet::new(),
             tasks: BTreeMap::new(),
@@ -160,7 +164,6 @@ impl Session {
     }
 
     pub(super) async fn drive(&mut self, listening: &Listening) -> Result<Owned, OwnError> {
-        let world = self.owner.world.clone();
         let mut in_flight: Option<InFlight> = None;
         if self.row.sequence_head > 0 {
             self.events.committed(self.row.sequence_head);
@@ -175,7 +178,8 @@ impl Session {
             }
             // A run that is being given up takes in nothing more until it is known whether it was.
             let resting = in_flight.as_ref().is_some_and(|commit| commit.rest.is_some());
-            let (room, wake_at) = (self.events.has_room(), self.run.wake_at());
+            let (room, now) = (self.events.has_room(), self.now());
+            let wake_in = self.run.wake_at().map(|at| at.since(now));
             tokio::select! {
                 biased;
                 answer = answer_of(&mut in_flight) => {
@@ -185,10 +189,11 @@ impl Session {
                         return Ok(owned);
                     }
                 }
+                // The rare ones first: a step that never stops talking must not keep a cancel waiting.
+                () = listening.rung(), if !resting => self.hear_signals().await,
+                () = sleep_for(wake_in), if !resting => self.feed(Input::Tick),
                 Some(report) = self.attempts.join_next_with_id(), if !resting => self.reported(report),
                 Some(chunk) = self.chunks.recv(), if room && !resting => self.chunk(chunk),
-                () = listening.rung(), if !resting => self.take_signals().await?,
-                () = sleep_until(wake_at, &world), if !resting => self.feed(Input::Tick),
             }
         }
     }
@@ -212,8 +217,12 @@ impl Session {
         }
     }
 
+    /// The time of the session: the clock's when it was opened, and monotone since, so that a clock that is
+    /// set back does not stretch timeouts. Never before the last event.
     fn now(&self) -> Micros {
-        self.owner.world.clock.now().max(self.events.stamp())
+        let (clock, instant) = self.opened;
+        let elapsed = i64::try_from(instant.elapsed().as_micros()).unwrap_or(i64::MAX);
+        Micros(clock.0.saturating_add(elapsed)).max(self.events.stamp())
     }
 
     fn consider_parking(&mut self) {
@@ -304,13 +313,14 @@ impl Session {
     }
 
     fn start(&mut self, attempt: AttemptId, since: Micros, deadline: Option<Micros>) {
-        let cancel = CancellationToken::new();
+        let (cancel, now) = (CancellationToken::new(), self.now());
         let prepared = Prepared {
             run: self.row.id,
             tenant: self.row.tenant,
             attempt,
             since,
-            deadline,
+            now,
+            limit: deadline.map(|deadline| deadline.since(now)),
             plan: self.plan.clone(),
             inputs: attempt::render(&self.plan, &self.run, attempt.step),
             cancel: cancel.clone(),
@@ -323,12 +333,9 @@ impl Session {
 
     /// An attempt has ended, and perhaps others with it: all of them go into one decision.
     fn reported(&mut self, first: Result<(Id, Outcome), JoinError>) {
-        // What an attempt said precedes its end.
-        while let Ok(chunk) = self.chunks.try_recv() {
-            self.chunk(chunk);
-        }
         let mut next = Some(first);
         while let Some(report) = next {
+            self.drain_chunks();
             self.finished(report);
             next = self.attempts.try_join_next_with_id();
         }
@@ -347,6 +354,22 @@ impl Session {
         let limit = self.owner.world.limits.outputs;
         let outcome = outputs::evaluate(&self.plan, &self.run, attempt.step, outcome, limit);
         self.feed(Input::Finished { attempt, outcome });
+    }
+
+    /// What an attempt said precedes its end: it is in the channel by now. No more than the channel holds,
+    /// because another attempt may go on talking for ever.
+    fn drain_chunks(&mut self) {
+        for _ in 0..CHUNKS {
+            let Ok(chunk) = self.chunks.try_recv() else { return };
+            self.chunk(chunk);
+        }
+    }
+
+    /// A ring is only a hint: where the store cannot be read now, the next poll rings again.
+    async fn hear_signals(&mut self) {
+        if let Err(error) = self.take_signals().await {
+            tracing::warn!(run = %self.row.id, %error, "signals could not be read; they are asked for again");
+        }
     }
 
     fn chunk(&mut self, chunk: LogChunk) {
@@ -371,6 +394,11 @@ impl Session {
         Ok(())
     }
 
+    /// Ends every attempt by force, and waits for it.
+    pub(super) async fn abandon(mut self) {
+        self.attempts.shutdown().await;
+    }
+
     /// Ends what is left: attempts by force, the event stream, the working folder.
     pub(super) fn close(mut self, owned: Option<&Owned>) {
         self.attempts.abort_all();
@@ -388,9 +416,9 @@ async fn answer_of(in_flight: &mut Option<InFlight>) -> Result<CommitAnswer, Com
     }
 }
 
-async fn sleep_until(at: Option<Micros>, world: &World) {
-    match at {
-        Some(at) => tokio::time::sleep(at.since(world.clock.now())).await,
+async fn sleep_for(span: Option<Duration>) {
+    match span {
+        Some(span) => tokio::time::sleep(span).await,
         None => std::future::pending().await,
     }
 }

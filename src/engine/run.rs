@@ -343,7 +343,8 @@ impl Run {
                 self.index.held.insert(ix);
             }
             Event::StepResolved { verdict: Verdict::Retry, .. } => {
-                step.again = true;
+                // A person's retry is a new try, with all of its deadline.
+                step.first_started = None;
                 step.state = Step::Pending;
                 self.index.judge.push_back(ix);
             }

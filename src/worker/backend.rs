@@ -19,7 +19,10 @@ use apalis_core::{
     worker::context::WorkerContext,
 };
 use futures::future::BoxFuture;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -58,6 +61,14 @@ pub struct LaneSource {
     pub bell: Box<dyn Doorbell>,
     /// Runs that come the short way.
     pub arrivals: Arrivals,
+    /// When the lane is asked again though nobody rang.
+    next_look: Instant,
+}
+
+impl LaneSource {
+    pub fn new(lane: Lane, bell: Box<dyn Doorbell>, arrivals: Arrivals) -> LaneSource {
+        LaneSource { lane, bell, arrivals, next_look: Instant::now() }
+    }
 }
 
 impl std::fmt::Debug for LaneSource {
@@ -130,11 +141,14 @@ async fn next_of(
     due: &mut bool,
 ) -> Vec<ClaimedRun> {
     loop {
+        *due |= Instant::now() >= source.next_look;
         if *due && let Some(free) = all_free(slots) {
             let limit = free.num_permits();
-            let rows = claim(world, worker, source.lane, limit).await;
-            *due = rows.len() == limit;
+            let claimed = claim(world, worker, source.lane, limit).await;
+            source.next_look = Instant::now() + TICK;
+            *due = claimed.as_ref().is_none_or(|rows| rows.len() == limit);
             source.arrivals.set_drained(!*due);
+            let rows = claimed.unwrap_or_default();
             if !rows.is_empty() {
                 return with_slots(rows, free);
             }
@@ -147,7 +161,10 @@ async fn next_of(
             }
             // A slot is free again, and there may be more to claim. (The semaphore is never closed.)
             _ = slots.acquire(), if full => {}
-            _ = tokio::time::timeout(TICK, source.bell.heard()) => *due = true,
+            _ = tokio::time::timeout_at(source.next_look, source.bell.heard()), if !full => {
+                source.arrivals.set_drained(false);
+                *due = true;
+            }
         }
     }
 }
@@ -162,14 +179,15 @@ fn with_slots(rows: Vec<RunRow>, mut free: OwnedSemaphorePermit) -> Vec<ClaimedR
     rows.into_iter().filter_map(|row| Some(ClaimedRun { claim: row.into(), slot: free.split(1)? })).collect()
 }
 
-async fn claim(world: &World, worker: WorkerId, lane: Lane, limit: usize) -> Vec<RunRow> {
+/// `None` where the store could not say.
+async fn claim(world: &World, worker: WorkerId, lane: Lane, limit: usize) -> Option<Vec<RunRow>> {
     let request = ClaimRequest { worker, lane, limit, now: world.clock.now() };
     match world.store.claim(&request).await {
-        Ok(rows) => rows,
+        Ok(rows) => Some(rows),
         Err(error) => {
             tracing::warn!(%lane, %error, "runs could not be claimed; trying again");
             tokio::time::sleep(BACK_OFF).await;
-            Vec::new()
+            None
         }
     }
 }

@@ -71,7 +71,7 @@ impl Lanes {
             let free = slots.clone();
             let source = move |_restarts: usize| {
                 let arrivals = handoff.open(lane, owner.clone(), free.clone());
-                Source::Lane(LaneSource { lane, bell: owner.world().queue.listen(lane), arrivals })
+                Source::Lane(LaneSource::new(lane, owner.world().queue.listen(lane), arrivals))
             };
             monitor = self.register(monitor, format!("{lane}-{}", self.worker), config.slots, slots, source);
         }
@@ -134,20 +134,22 @@ impl Lanes {
 /// run is in the store.
 async fn own(claimed: ClaimedRun, handler: Data<Handler>) -> Result<(), BoxDynError> {
     let Handler { owner, tasks, ended } = (*handler).clone();
+    let run = claimed.claim.run();
     let task = tasks.spawn(async move {
         let ClaimedRun { claim, slot } = claimed;
-        let run = claim.run();
         let owned = owner.own(claim).await;
         if let Err(error) = &owned {
             tracing::error!(%run, %error, "the run could not be carried on");
         }
         drop(slot);
-        if let Some(ended) = ended {
-            let _ = ended.send(Arc::new((run, owned)));
-        }
+        owned
     });
-    if let Err(error) = task.await {
-        tracing::error!(%error, "the owner of a run ended unexpectedly");
+    let owned = task.await.unwrap_or_else(|error| {
+        tracing::error!(%run, %error, "the owner of a run ended unexpectedly");
+        Err(OwnError::Panicked)
+    });
+    if let Some(ended) = ended {
+        let _ = ended.send(Arc::new((run, owned)));
     }
     Ok(())
 }

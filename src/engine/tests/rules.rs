@@ -453,6 +453,17 @@ fn a_held_step_waits_for_a_person_while_other_branches_go_on() {
 }
 
 #[test]
+fn a_persons_retry_has_all_of_its_deadline() {
+    let mut bench = Bench::of(vec![PlannedStep { deadline: Some(Millis(100)), ..step("a", &[]) }]);
+    bench.feed(Input::Recovered { recoveries: 1 }).unwrap();
+    bench.after(86_400_000);
+    let retry = Input::Resolve { step: "a".into(), verdict: Verdict::Retry, by: "ann".into(), note: String::new() };
+    bench.feed(retry).unwrap();
+    let Some(Effect::Start { deadline, since, .. }) = bench.effects.last().copied() else { panic!("no start") };
+    assert_eq!((since, deadline), (bench.now, Some(bench.now.plus(Millis(100)))));
+}
+
+#[test]
 fn a_handed_back_attempt_runs_again_only_if_it_may() {
     let handed_back = |effect| {
         let mut bench = Bench::of(vec![PlannedStep { effect, ..step("a", &[]) }]);

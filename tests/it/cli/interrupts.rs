@@ -53,6 +53,20 @@ fn a_second_signal_ends_the_handlers_too() {
 }
 
 #[test]
+fn a_step_that_never_stops_talking_keeps_neither_a_signal_nor_a_timeout_waiting() {
+    let world = World::new();
+    slow(&world, "steps: [{id: work, run: \"touch started; exec yes\"}]\n");
+    let mut run = world.start(["run", "--quiet", "slow.yaml"]);
+    world.wait_for("started");
+    run.signal(Signal::INT);
+    assert_eq!(run.wait().code, Some(130));
+
+    slow(&world, "timeout: 1s\nsteps: [{id: work, run: yes}]\n");
+    assert_eq!(world.start(["run", "--quiet", "slow.yaml"]).wait().code, Some(1));
+    assert_eq!(world.json(["show"])["status"], "timed_out");
+}
+
+#[test]
 fn a_third_signal_ends_the_process_and_its_children() {
     let world = World::new();
     let stubborn = "trap '' TERM; echo $$ > PID.new; mv PID.new PID; while :; do sleep 1; done";

@@ -5,4 +5,5 @@ mod output;
 mod params;
 mod recovery;
 mod runs;
+mod shipped;
 pub mod world;
