@@ -53,8 +53,8 @@ impl Events {
     }
 
     /// Puts a decided fact into the order; it is shown when [`Events::committed`] has passed it.
-    pub(super) fn durable(&mut self, plan: &Plan, event: &engine::Event, now: Micros) -> StoredEvent {
-        let (kind, data) = event.to_stored(plan);
+    pub(super) fn durable(&mut self, plan: &Plan, event: engine::Event, now: Micros) -> StoredEvent {
+        let (kind, data) = event.into_stored(plan);
         let event = self.assign(kind, data, now);
         let stored = StoredEvent {
             sequence: event.sequence,

@@ -207,7 +207,7 @@ impl Session {
                 if !events.is_empty() {
                     self.parking = None;
                 }
-                for event in &events {
+                for event in events {
                     let stored = self.events.durable(&self.plan, event, now);
                     self.draft.events.push(stored);
                 }

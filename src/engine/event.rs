@@ -200,16 +200,17 @@ impl Event {
     }
 
     /// The category, action and data that are stored and that clients read.
-    pub fn to_stored(&self, plan: &Plan) -> (EventKind, Value) {
+    pub fn into_stored(self, plan: &Plan) -> (EventKind, Value) {
         let kind = EventKind { category: Category::Lifecycle, action: self.action().to_owned() };
-        let data = Data { step: self.step().map(|ix| plan.step(ix).id.to_string()), ..self.data() };
+        let step = self.step().map(|ix| plan.step(ix).id.to_string());
+        let data = Data { step, ..self.into_data() };
         // A struct of strings, numbers and JSON values always serialises.
         (kind, serde_json::to_value(data).unwrap_or_default())
     }
 
-    fn data(&self) -> Data {
+    fn into_data(self) -> Data {
         let empty = Data::default();
-        match self.clone() {
+        match self {
             Event::RunStarted
             | Event::RunResumed
             | Event::RunTimedOut

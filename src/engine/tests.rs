@@ -30,7 +30,7 @@ fn facts_survive_being_stored() {
     for seed in 0..RUNS / 5 {
         let world = World::play(seed);
         for Fact { event, .. } in &world.log {
-            let (kind, data) = event.to_stored(&world.plan);
+            let (kind, data) = event.clone().into_stored(&world.plan);
             let text = data.to_string();
             let data = serde_json::from_str(&text).unwrap();
             let back = Event::from_stored(&world.plan, &kind, &data).unwrap();
