@@ -5,6 +5,7 @@
 mod artifacts;
 mod executor;
 mod feed;
+mod idempotency;
 mod liveness;
 mod processes;
 mod queue;
@@ -17,6 +18,7 @@ mod workspaces;
 pub use artifacts::{ArtifactError, Artifacts};
 pub use executor::{AttemptContext, Executor, Executors, LogChunk, LogPayload, LogSink, LogStream};
 pub use feed::{Feed, Subscription};
+pub use idempotency::{IdempotencyStore, IdempotentAnswer};
 pub use liveness::Liveness;
 pub use processes::{Exit, Process, ProcessSpec, Processes, SpawnError};
 pub use queue::{Doorbell, Queue};
