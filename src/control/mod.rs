@@ -28,6 +28,7 @@ pub use handoff::{Arrivals, Handoff};
 pub use owner::{Born, Claim, OwnError, Owned, Owner};
 pub use plans::{PlanError, Plans};
 pub use reaper::Reaper;
+pub use rest::StepView;
 pub use runs::{RunView, Runs, RunsError, Submission};
 pub use signals::Signals;
 

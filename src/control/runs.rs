@@ -5,7 +5,12 @@ use std::{collections::BTreeSet, sync::Arc};
 use serde_json::{Map, Value};
 use tokio_util::task::TaskTracker;
 
-use super::{Handoff, OwnError, World, handoff::Passage, taking_up};
+use super::{
+    Handoff, OwnError, World,
+    handoff::Passage,
+    rest::{StepView, step_rows, step_views},
+    taking_up,
+};
 use crate::{
     engine::{Run, Step, Verdict},
     model::{Digest, Lane, RunId, RunStatus, TenantId, WorkerId},
@@ -158,9 +163,7 @@ impl Runs {
     }
 
     async fn signal(&self, run: RunId, kind: SignalKind) -> Result<SignalRow, RunsError> {
-        // A run of another tenant does not exist.
-        let row = self.world.store.run(run).await?.filter(|row| row.tenant == self.tenant);
-        let lane = row.ok_or(RunsError::NotFound(run))?.lane;
+        let lane = self.row(run).await?.lane;
         match self.world.store.signal(run, &kind, self.world.clock.now()).await? {
             None => Err(RunsError::NotFound(run)),
             Some(Err(status)) => Err(RunsError::Ended { run, status }),
@@ -172,10 +175,29 @@ impl Runs {
         }
     }
 
+    /// Every step of the plan, in its order, as it stands now.
+    ///
+    /// Steps of a run that has ended come from the rows it left; nothing is folded for them.
+    pub async fn steps(&self, run: RunId) -> Result<Vec<StepView>, RunsError> {
+        let row = self.row(run).await?;
+        let plan = self.world.plans.get(row.tenant, row.plan).await.map_err(OwnError::from)?;
+        let rows = if row.status.is_ended() { self.world.store.steps(run).await? } else { Vec::new() };
+        if rows.len() == plan.steps.len() {
+            return Ok(step_views(&plan, rows));
+        }
+        let state = taking_up::replay(&self.world, &row, &plan).await?;
+        Ok(step_views(&plan, step_rows(&plan, &state)))
+    }
+
+    /// A run of another tenant does not exist.
+    async fn row(&self, run: RunId) -> Result<RunRow, RunsError> {
+        let row = self.world.store.run(run).await?.filter(|row| row.tenant == self.tenant);
+        row.ok_or(RunsError::NotFound(run))
+    }
+
     /// The run as its committed events describe it.
     pub async fn view(&self, run: RunId) -> Result<RunView, RunsError> {
-        let row =
-            self.world.store.run(run).await?.filter(|row| row.tenant == self.tenant).ok_or(RunsError::NotFound(run))?;
+        let row = self.row(run).await?;
         let plan = self.world.plans.get(row.tenant, row.plan).await.map_err(OwnError::from)?;
         let run = taking_up::replay(&self.world, &row, &plan).await?;
         Ok(RunView { row, plan, run })
