@@ -14,6 +14,7 @@ mod plans;
 mod reaper;
 mod rest;
 mod runs;
+mod said;
 mod session;
 mod signals;
 mod taking_up;
