@@ -7,6 +7,7 @@ mod executor;
 mod feed;
 mod idempotency;
 mod liveness;
+mod note;
 mod processes;
 mod queue;
 mod secrets;
@@ -16,10 +17,13 @@ mod time;
 mod workspaces;
 
 pub use artifacts::{ArtifactError, Artifacts};
-pub use executor::{AttemptContext, Executor, Executors, LogChunk, LogPayload, LogSink, LogStream};
-pub use feed::{Feed, Subscription};
+pub use executor::{
+    AttemptContext, Executor, Executors, LogChunk, LogPayload, LogSender, LogSink, LogStream, log_channel,
+};
+pub use feed::{Announced, Announcements, Feed, Subscription};
 pub use idempotency::{IdempotencyStore, IdempotentAnswer};
 pub use liveness::Liveness;
+pub use note::Note;
 pub use processes::{Exit, Process, ProcessSpec, Processes, SpawnError};
 pub use queue::{Doorbell, Queue};
 pub use secrets::{Mask, MaskStream, Masks, SecretError, SecretValue, Secrets};
