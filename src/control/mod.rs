@@ -15,6 +15,7 @@ mod plans;
 mod reaper;
 mod rest;
 mod runs;
+mod said;
 mod session;
 mod signals;
 mod stream;
@@ -34,6 +35,7 @@ pub use history::{EventPage, EventRange, History, HistoryError, HistoryReader, R
 pub use owner::{Born, Claim, OwnError, Owned, Owner};
 pub use plans::{PlanError, Plans};
 pub use reaper::Reaper;
+pub use rest::StepView;
 pub use runs::{RunView, Runs, RunsError, Submission};
 pub use signals::Signals;
 pub use stream::{EventStream, Item, Shown, Streams};

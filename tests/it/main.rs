@@ -4,6 +4,7 @@
 mod architecture;
 #[cfg(test)]
 mod cli;
+mod control;
 #[cfg(test)]
 mod events;
 #[cfg(test)]

@@ -136,9 +136,9 @@ async fn news_of_another_process_come_soon() {
     let mut writer = author.writer();
     for sequence in [1, 2, 3] {
         if sequence == 2 {
-            writer.durable()
+            writer.durable();
         } else {
-            writer.chunk("text")
+            writer.chunk("text");
         }
         writer.flush(async || {}).await;
         let begin = Instant::now();
