@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::out::Out;
 use crate::{
-    control::{OwnError, PlanError, RunsError},
+    control::{HistoryError, OwnError, PlanError, RunsError},
     ports::StoreError,
 };
 
@@ -88,6 +88,16 @@ impl Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.code, self.message)
+    }
+}
+
+impl From<HistoryError> for Fault {
+    fn from(error: HistoryError) -> Fault {
+        match error {
+            HistoryError::Store(error) => error.into(),
+            HistoryError::NotFound(_) => Fault::refused("RUN_NOT_FOUND", error.to_string()),
+            HistoryError::Spool { error, .. } => io_fault("SPOOL_UNREADABLE", "the logs of the run", &error),
+        }
     }
 }
 
