@@ -11,8 +11,11 @@ mod handoff;
 mod outputs;
 mod owner;
 mod plans;
+mod problems;
 mod reaper;
 mod rest;
+mod runbook_sync;
+mod runbooks;
 mod runs;
 mod session;
 mod signals;
@@ -20,14 +23,17 @@ mod taking_up;
 
 use std::{sync::Arc, time::Duration};
 
-use crate::ports::{Clock, Executors, Feed, Ids, Masks, Queue, Secrets, Spool, Store, Workspaces};
+use crate::ports::{Bundles, Clock, Executors, Feed, Ids, Masks, Queue, Secrets, Spool, Store, Workspaces};
 
 pub use attempt::render;
 pub use committer::{CommitError, Committer};
 pub use handoff::{Arrivals, Handoff};
 pub use owner::{Born, Claim, OwnError, Owned, Owner};
 pub use plans::{PlanError, Plans};
+pub use problems::Problem;
 pub use reaper::Reaper;
+pub use runbook_sync::{RunbookSync, put_shipped};
+pub use runbooks::{Checked, Draft, Origin, Put, RunbookVersion, RunbookView, Runbooks, RunbooksError};
 pub use runs::{RunView, Runs, RunsError, Submission};
 pub use signals::Signals;
 
@@ -44,6 +50,8 @@ pub struct World {
     pub masks: Arc<dyn Masks>,
     pub executors: Arc<dyn Executors>,
     pub workspaces: Arc<dyn Workspaces>,
+    /// The files that belong to runbooks.
+    pub bundles: Arc<dyn Bundles>,
     pub plans: Plans,
     pub signals: Signals,
     pub limits: Limits,

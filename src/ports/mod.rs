@@ -3,11 +3,14 @@
 //! No implementation lives here; adapters are on floor 4 and never know each other.
 
 mod artifacts;
+mod bundles;
 mod executor;
 mod feed;
 mod liveness;
 mod processes;
 mod queue;
+mod runbook_folder;
+mod runbooks;
 mod secrets;
 mod spool;
 mod store;
@@ -15,11 +18,14 @@ mod time;
 mod workspaces;
 
 pub use artifacts::{ArtifactError, Artifacts};
+pub use bundles::{BundleError, Bundles};
 pub use executor::{AttemptContext, Executor, Executors, LogChunk, LogPayload, LogSink, LogStream};
 pub use feed::{Feed, Subscription};
 pub use liveness::Liveness;
 pub use processes::{Exit, Process, ProcessSpec, Processes, SpawnError};
 pub use queue::{Doorbell, Queue};
+pub use runbook_folder::{FolderFile, FolderScan, FolderText, RunbookFolder};
+pub use runbooks::{NewRunbookVersion, RunbookPut, RunbookStore, RunbookVersionRow};
 pub use secrets::{Mask, MaskStream, Masks, SecretError, SecretValue, Secrets};
 pub use spool::Spool;
 pub use store::{

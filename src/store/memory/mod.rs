@@ -4,6 +4,7 @@
 //! One mutex over everything makes every verb serializable.
 
 mod run;
+mod runbooks;
 mod state;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

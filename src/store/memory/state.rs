@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-use super::run::Run;
+use super::{run::Run, runbooks::Runbooks};
 use crate::{
     model::{Digest, Lane, Micros, RunId, RunStatus, TenantId, WorkerId},
     ports::{ClaimRequest, CommitAnswer, NewRun, Page, RunCommit, RunFilter, RunRow, StoreError, WorkerRow},
@@ -17,6 +17,7 @@ pub(super) struct State {
     plans: BTreeMap<(TenantId, Digest), Plan>,
     runs: BTreeMap<RunId, Run>,
     workers: BTreeMap<WorkerId, Worker>,
+    pub(super) runbooks: Runbooks,
 }
 
 #[derive(Debug)]

@@ -16,6 +16,7 @@ mod inserts;
 mod migrate;
 mod reads;
 mod rows;
+mod runbooks;
 mod writer;
 
 use std::{path::Path, time::Duration};
