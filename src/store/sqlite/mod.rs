@@ -17,6 +17,7 @@ mod inserts;
 mod migrate;
 mod reads;
 mod rows;
+mod runbooks;
 mod writer;
 
 use std::{path::Path, time::Duration};
