@@ -18,7 +18,7 @@ use super::{
     summary,
 };
 use crate::{
-    control::{Owned, RunView, Submission},
+    control::{Owned, RunView, Submission, Wishes},
     model::{Event, RunId, RunStatus},
     ports::{Artifacts, Subscription, Trigger},
 };
@@ -52,7 +52,7 @@ pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
     let params = loading::bind(&loaded.plan, &options.params)?;
     let Loaded { plan, source } = loaded;
     let trigger = Trigger { kind: "manual".to_owned(), actor: context.config.actor.clone() };
-    let submission = Submission { plan, source, params, trigger };
+    let submission = Submission { plan, source, params, trigger, wishes: Wishes::default() };
     block_on(async {
         let interrupts = Interrupts::listen()?;
         let embedded = Embedded::open(&context.config).await?;

@@ -17,6 +17,7 @@ mod runs;
 mod said;
 mod session;
 mod signals;
+mod submit;
 mod taking_up;
 
 use std::{sync::Arc, time::Duration};
@@ -30,8 +31,9 @@ pub use owner::{Born, Claim, OwnError, Owned, Owner};
 pub use plans::{PlanError, Plans};
 pub use reaper::Reaper;
 pub use rest::StepView;
-pub use runs::{RunView, Runs, RunsError, Submission};
+pub use runs::{RunView, Runs, RunsError};
 pub use signals::Signals;
+pub use submit::{Once, Submission, SubmitError, Submitted, Wishes};
 
 /// Everything outside that owners need. Cheap to clone.
 #[derive(Clone)]

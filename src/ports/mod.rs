@@ -5,11 +5,13 @@
 mod artifacts;
 mod executor;
 mod feed;
+mod idempotency;
 mod liveness;
 mod note;
 mod processes;
 mod queue;
 mod secrets;
+mod sessions;
 mod spool;
 mod store;
 mod time;
@@ -20,15 +22,17 @@ pub use executor::{
     AttemptContext, Executor, Executors, LogChunk, LogPayload, LogSender, LogSink, LogStream, log_channel,
 };
 pub use feed::{Announced, Announcements, Feed, Subscription};
+pub use idempotency::{IdempotencyStore, IdempotentAnswer};
 pub use liveness::Liveness;
 pub use note::Note;
 pub use processes::{Exit, Process, ProcessSpec, Processes, SpawnError};
 pub use queue::{Doorbell, Queue};
 pub use secrets::{Mask, MaskStream, Masks, SecretError, SecretValue, Secrets};
+pub use sessions::{SessionChange, SessionFilter, SessionRow, SessionStore};
 pub use spool::Spool;
 pub use store::{
-    ClaimRequest, CommitAnswer, NewRun, Page, RunBirth, RunCommit, RunFilter, RunRow, SignalKind, SignalRow, StepRow,
-    Store, StoreError, StoredEvent, Trigger, WorkerRow,
+    ClaimRequest, CommitAnswer, Creation, Idempotency, LabelFilter, LiveCount, NewRun, Page, RunBirth, RunCommit,
+    RunFilter, RunRow, SignalKind, SignalRow, StepRow, Store, StoreError, StoredEvent, Trigger, WorkerRow,
 };
 pub use time::{Clock, Ids};
 pub use workspaces::{ARTIFACTS, Workspaces};

@@ -9,6 +9,7 @@ mod dirty;
 mod lists;
 mod races;
 mod runs;
+mod sessions;
 mod signals;
 mod speed;
 mod sqlite_only;
@@ -82,8 +83,22 @@ conformance! {
         newest_first_in_pages,
         filters,
         prefixes,
+        every_filter,
+        two_filters,
+        text_in_any_case,
+        since_and_until,
+        lanes_are_counted,
+        a_place_in_the_queue,
         events_in_order,
         facts_are_events_of_one_category;
+    sessions:
+        a_session_reads_back,
+        sessions_newest_first_in_pages,
+        a_session_is_renamed_archived_and_reopened,
+        runs_need_an_open_session,
+        a_key_creates_once,
+        one_of_many_requests_creates,
+        a_session_is_created_once;
     dirty:
         any_text_and_number_comes_back,
         any_plan_and_worker_comes_back,
