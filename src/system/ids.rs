@@ -23,6 +23,10 @@ impl Ids for RandomIds {
     fn session_id(&self) -> SessionId {
         SessionId(fresh())
     }
+
+    fn request_id(&self) -> Uuid {
+        fresh()
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the one place that draws ids")]

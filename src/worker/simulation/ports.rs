@@ -277,6 +277,10 @@ impl Ids for SimIds {
     fn session_id(&self) -> SessionId {
         SessionId(self.next())
     }
+
+    fn request_id(&self) -> Uuid {
+        self.next()
+    }
 }
 
 /// Doorbells that are lost or ring twice.

@@ -29,13 +29,15 @@ impl<T: Store + SessionStore + IdempotencyStore> AnyStore for T {}
 pub struct World {
     pub a: Arc<dyn AnyStore>,
     pub b: Arc<dyn AnyStore>,
+    /// The same two, as keepers of answers.
+    pub answers: [Arc<dyn IdempotencyStore>; 2],
     _folder: Option<tempfile::TempDir>,
 }
 
 impl World {
     pub async fn memory() -> World {
         let store = Arc::new(MemoryStore::new());
-        World { a: store.clone(), b: store, _folder: None }.with_plan().await
+        World { a: store.clone(), b: store.clone(), answers: [store.clone(), store], _folder: None }.with_plan().await
     }
 
     pub async fn sqlite() -> World {
@@ -43,7 +45,7 @@ impl World {
         let path = folder.path().join("opsroom.db");
         let a = Arc::new(SqliteStore::open(&path).await.unwrap());
         let b = Arc::new(SqliteStore::open(&path).await.unwrap());
-        World { a, b, _folder: Some(folder) }.with_plan().await
+        World { a: a.clone(), b: b.clone(), answers: [a, b], _folder: Some(folder) }.with_plan().await
     }
 
     async fn with_plan(self) -> World {
