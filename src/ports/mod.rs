@@ -3,6 +3,7 @@
 //! No implementation lives here; adapters are on floor 4 and never know each other.
 
 mod artifacts;
+mod bundles;
 mod executor;
 mod feed;
 mod health;
@@ -11,6 +12,8 @@ mod liveness;
 mod note;
 mod processes;
 mod queue;
+mod runbook_folder;
+mod runbooks;
 mod secrets;
 mod spool;
 mod store;
@@ -18,6 +21,7 @@ mod time;
 mod workspaces;
 
 pub use artifacts::{ArtifactError, Artifacts};
+pub use bundles::{BundleError, Bundles};
 pub use executor::{
     AttemptContext, Executor, Executors, LogChunk, LogPayload, LogSender, LogSink, LogStream, log_channel,
 };
@@ -28,6 +32,8 @@ pub use liveness::Liveness;
 pub use note::Note;
 pub use processes::{Exit, Process, ProcessSpec, Processes, SpawnError};
 pub use queue::{Doorbell, Queue};
+pub use runbook_folder::{FolderFile, FolderScan, FolderText, RunbookFolder};
+pub use runbooks::{NewRunbookVersion, RunbookPut, RunbookStore, RunbookVersionRow};
 pub use secrets::{Mask, MaskStream, Masks, SecretError, SecretValue, Secrets};
 pub use spool::Spool;
 pub use store::{

@@ -18,6 +18,7 @@ mod migrate;
 mod probe;
 mod reads;
 mod rows;
+mod runbooks;
 mod writer;
 
 use std::{path::Path, time::Duration};
