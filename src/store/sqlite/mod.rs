@@ -17,6 +17,7 @@ mod idempotency;
 mod inserts;
 mod list;
 mod migrate;
+mod probe;
 mod reads;
 mod rows;
 mod runbooks;
