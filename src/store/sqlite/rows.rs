@@ -60,24 +60,24 @@ pub(super) fn status_and_seq(run: RunId, row: &SqliteRow) -> Result<(RunStatus, 
 
 /// A row, for saying where something unreadable is.
 pub(super) struct Place {
-    table: &'static str,
-    row: String,
+    pub(super) table: &'static str,
+    pub(super) row: String,
 }
 
 impl Place {
-    fn run(id: RunId) -> Place {
+    pub(super) fn run(id: RunId) -> Place {
         Place { table: "runs", row: id.to_string() }
     }
 
-    fn corrupt(&self, column: &'static str, why: impl Display) -> StoreError {
+    pub(super) fn corrupt(&self, column: &'static str, why: impl Display) -> StoreError {
         StoreError::Corrupt { table: self.table, column, row: self.row.clone(), why: why.to_string() }
     }
 
-    fn id(&self, column: &'static str, bytes: &[u8]) -> Result<Uuid, StoreError> {
+    pub(super) fn id(&self, column: &'static str, bytes: &[u8]) -> Result<Uuid, StoreError> {
         Uuid::from_slice(bytes).map_err(|why| self.corrupt(column, why))
     }
 
-    fn word<T: FromStr<Err: Display>>(&self, column: &'static str, word: &str) -> Result<T, StoreError> {
+    pub(super) fn word<T: FromStr<Err: Display>>(&self, column: &'static str, word: &str) -> Result<T, StoreError> {
         word.parse().map_err(|why| self.corrupt(column, why))
     }
 
@@ -85,7 +85,11 @@ impl Place {
         serde_json::from_str(text).map_err(|why| self.corrupt(column, why))
     }
 
-    fn number<T: TryFrom<i64, Error: Display>>(&self, column: &'static str, number: i64) -> Result<T, StoreError> {
+    pub(super) fn digest(&self, column: &'static str, bytes: Vec<u8>) -> Result<Digest, StoreError> {
+        bytes.try_into().map(Digest).map_err(|_| self.corrupt(column, "not 32 bytes"))
+    }
+
+    pub(super) fn number<T: TryFrom<i64, Error: Display>>(&self, column: &'static str, number: i64) -> Result<T, StoreError> {
         T::try_from(number).map_err(|why| self.corrupt(column, format!("{number}: {why}")))
     }
 }
