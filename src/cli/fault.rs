@@ -125,6 +125,8 @@ impl From<OwnError> for Fault {
             OwnError::Commit(error) => commit_fault(&error.to_string()),
             OwnError::Unreadable { .. } => Fault::internal("EVENT_UNREADABLE", error.to_string())
                 .help("the run was made by another version of opsroom; use that one"),
+            OwnError::Halted => Fault::internal("HALTED", error.to_string())
+                .help("`opsroom recover`, or the next `opsroom up`, goes on with the run"),
             OwnError::Panicked => Fault::internal("INTERNAL", error.to_string())
                 .help("please report it; `opsroom recover` goes on with the run"),
             OwnError::Refused(_) => {

@@ -12,8 +12,11 @@ mod history;
 mod outputs;
 mod owner;
 mod plans;
+mod problems;
 mod reaper;
 mod rest;
+mod runbook_sync;
+mod runbooks;
 mod runs;
 mod said;
 mod session;
@@ -25,7 +28,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     model::TenantId,
-    ports::{Clock, Executors, Feed, Ids, Masks, Queue, Secrets, Spool, Store, Workspaces},
+    ports::{Bundles, Clock, Executors, Feed, Ids, Masks, Queue, Secrets, Spool, Store, Workspaces},
 };
 
 pub use attempt::render;
@@ -34,8 +37,11 @@ pub use handoff::{Arrivals, Handoff};
 pub use history::{EventPage, EventRange, History, HistoryError, HistoryReader, RangeError};
 pub use owner::{Born, Claim, OwnError, Owned, Owner};
 pub use plans::{PlanError, Plans};
+pub use problems::Problem;
 pub use reaper::Reaper;
 pub use rest::StepView;
+pub use runbook_sync::{RunbookSync, put_shipped};
+pub use runbooks::{Checked, Draft, Origin, Put, RunbookVersion, RunbookView, Runbooks, RunbooksError};
 pub use runs::{RunView, Runs, RunsError, Submission};
 pub use signals::Signals;
 pub use stream::{EventStream, Item, Shown, Streams};
@@ -53,6 +59,8 @@ pub struct World {
     pub masks: Arc<dyn Masks>,
     pub executors: Arc<dyn Executors>,
     pub workspaces: Arc<dyn Workspaces>,
+    /// The files that belong to runbooks.
+    pub bundles: Arc<dyn Bundles>,
     pub plans: Plans,
     pub signals: Signals,
     pub limits: Limits,

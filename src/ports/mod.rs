@@ -5,12 +5,16 @@
 mod archives;
 mod artifact_index;
 mod artifacts;
+mod bundles;
 mod executor;
 mod feed;
+mod idempotency;
 mod liveness;
 mod note;
 mod processes;
 mod queue;
+mod runbook_folder;
+mod runbooks;
 mod secrets;
 mod spool;
 mod store;
@@ -20,14 +24,18 @@ mod workspaces;
 pub use archives::{ArchiveRow, ArchiveStore, EndedRun};
 pub use artifact_index::{ArtifactCursor, ArtifactIndex, ArtifactPlace, ArtifactRow};
 pub use artifacts::{ArtifactError, ArtifactReader, ArtifactWriter, Artifacts};
+pub use bundles::{BundleError, Bundles};
 pub use executor::{
     AttemptContext, Executor, Executors, LogChunk, LogPayload, LogSender, LogSink, LogStream, log_channel,
 };
 pub use feed::{Announced, Announcements, Feed, Subscription};
+pub use idempotency::{IdempotencyStore, IdempotentAnswer};
 pub use liveness::Liveness;
 pub use note::Note;
 pub use processes::{Exit, Process, ProcessSpec, Processes, SpawnError};
 pub use queue::{Doorbell, Queue};
+pub use runbook_folder::{FolderFile, FolderScan, FolderText, RunbookFolder};
+pub use runbooks::{NewRunbookVersion, RunbookPut, RunbookStore, RunbookVersionRow};
 pub use secrets::{Mask, MaskStream, Masks, SecretError, SecretValue, Secrets};
 pub use spool::Spool;
 pub use store::{

@@ -3,7 +3,9 @@
 //!
 //! One mutex over everything makes every verb serializable.
 
+mod idempotency;
 mod run;
+mod runbooks;
 mod state;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -5,10 +5,12 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-use super::run::Run;
+use super::{run::Run, runbooks::Runbooks};
 use crate::{
     model::{Digest, Lane, Micros, RunId, RunStatus, TenantId, WorkerId},
-    ports::{ClaimRequest, CommitAnswer, NewRun, Page, RunCommit, RunFilter, RunRow, StoreError, WorkerRow},
+    ports::{
+        ClaimRequest, CommitAnswer, IdempotentAnswer, NewRun, Page, RunCommit, RunFilter, RunRow, StoreError, WorkerRow,
+    },
     store::check::{self, Once},
 };
 
@@ -17,6 +19,9 @@ pub(super) struct State {
     plans: BTreeMap<(TenantId, Digest), Plan>,
     runs: BTreeMap<RunId, Run>,
     workers: BTreeMap<WorkerId, Worker>,
+    /// Of writes, by tenant and key.
+    pub(super) answers: BTreeMap<(TenantId, String), IdempotentAnswer>,
+    pub(super) runbooks: Runbooks,
 }
 
 #[derive(Debug)]

@@ -14,10 +14,12 @@ mod artifacts;
 mod commit;
 mod connect;
 mod errors;
+mod idempotency;
 mod inserts;
 mod migrate;
 mod reads;
 mod rows;
+mod runbooks;
 mod writer;
 
 use std::{path::Path, time::Duration};

@@ -89,7 +89,11 @@ impl Place {
         bytes.try_into().map(Digest).map_err(|_| self.corrupt(column, "not 32 bytes"))
     }
 
-    pub(super) fn number<T: TryFrom<i64, Error: Display>>(&self, column: &'static str, number: i64) -> Result<T, StoreError> {
+    pub(super) fn number<T: TryFrom<i64, Error: Display>>(
+        &self,
+        column: &'static str,
+        number: i64,
+    ) -> Result<T, StoreError> {
         T::try_from(number).map_err(|why| self.corrupt(column, format!("{number}: {why}")))
     }
 }

@@ -23,11 +23,12 @@ use crate::{
         WorkerId,
     },
     ports::{
-        Announcements, AttemptContext, ClaimRequest, Clock, CommitAnswer, Doorbell, Executor, Executors, Feed, Ids,
-        Liveness, LogStream, Mask, MaskStream, Masks, NewRun, Page, Queue, RunCommit, RunFilter, RunRow, SecretError,
-        SecretValue, Secrets, SignalKind, SignalRow, Spool, StepRow, Store, StoreError, StoredEvent, Subscription,
-        WorkerRow, Workspaces,
+        Announcements, AttemptContext, BundleError, Bundles, ClaimRequest, Clock, CommitAnswer, Doorbell, Executor,
+        Executors, Feed, Ids, Liveness, LogStream, Mask, MaskStream, Masks, NewRun, Page, Queue, RunCommit, RunFilter,
+        RunRow, SecretError, SecretValue, Secrets, SignalKind, SignalRow, Spool, StepRow, Store, StoreError,
+        StoredEvent, Subscription, WorkerRow, Workspaces,
     },
+    runbook::Bundle,
     store::MemoryStore,
 };
 
@@ -264,6 +265,10 @@ impl Ids for SimIds {
 
     fn worker_id(&self) -> WorkerId {
         WorkerId(self.next())
+    }
+
+    fn request_id(&self) -> Uuid {
+        self.next()
     }
 }
 
@@ -517,4 +522,15 @@ impl Workspaces for SimRest {
     fn hand_on_scratch(&self, _: RunId, _: PathBuf) {}
 
     fn close(&self, _: RunId, _: bool) {}
+}
+
+#[async_trait]
+impl Bundles for SimRest {
+    async fn put(&self, _: &Bundle) -> Result<(), BundleError> {
+        Ok(())
+    }
+
+    async fn lay(&self, digest: Digest) -> Result<PathBuf, BundleError> {
+        Err(BundleError::Missing(digest))
+    }
 }
