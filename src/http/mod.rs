@@ -7,14 +7,17 @@
 //! in `routes`. A test holds the document and the routes equal.
 
 pub mod access;
+mod aliases;
 pub mod contract;
 mod docs;
+mod events;
 pub mod extract;
 mod health;
 pub mod idempotency;
 pub mod problem;
 mod request;
 pub mod respond;
+mod sse;
 
 use std::sync::Arc;
 
@@ -24,12 +27,16 @@ use self::{
     idempotency::Idempotency,
     problem::{Code, Problem},
 };
-use crate::{control::Runs, ports::Ids};
+use crate::{
+    control::{Runs, Streams},
+    ports::Ids,
+};
 
 /// What the routes need, one field a service.
 #[derive(Clone)]
 pub struct Services {
     pub runs: Runs,
+    pub streams: Streams,
     pub idempotency: Idempotency,
     pub ids: Arc<dyn Ids>,
 }
@@ -42,8 +49,12 @@ impl std::fmt::Debug for Services {
 
 /// All routes, with what every request goes through.
 pub fn router(services: Services) -> Router {
-    let Services { runs: _, idempotency, ids } = services;
-    let routes = Router::new().merge(health::routes()).merge(docs::routes());
+    let Services { runs: _, streams, idempotency, ids } = services;
+    let routes = Router::new()
+        .merge(health::routes())
+        .merge(docs::routes())
+        .merge(events::routes(streams.clone()))
+        .merge(aliases::routes(streams));
     routes
         .fallback(nothing_here)
         .method_not_allowed_fallback(not_with_this_method)
