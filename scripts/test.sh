@@ -7,7 +7,7 @@ set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
 # program=Debian package
-needed=(bash=bash cc=build-essential git=git openssl=openssl python3=python3 setsid=util-linux)
+needed=(bash=bash cc=build-essential chromium=chromium curl=curl git=git openssl=openssl python3=python3 setsid=util-linux)
 
 missing=() packages=()
 for entry in "${needed[@]}"; do
@@ -16,6 +16,11 @@ for entry in "${needed[@]}"; do
     packages+=("${entry#*=}")
   fi
 done
+# Debian keeps the installer of virtual environments in a package of its own.
+if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+  missing+=("python3 -m venv")
+  packages+=(python3-venv)
+fi
 
 if (( ${#missing[@]} > 0 )); then
   echo "The tests need these programs, which are missing: ${missing[*]}"
@@ -32,5 +37,7 @@ if ! command -v cargo >/dev/null; then
   echo "cargo is missing: install Rust with rustup; rust-toolchain.toml names the version." >&2
   exit 1
 fi
+
+./scripts/python.sh
 
 exec cargo test --locked "$@"

@@ -7,6 +7,7 @@ mod bundles;
 mod executor;
 mod feed;
 mod liveness;
+mod note;
 mod processes;
 mod queue;
 mod runbook_folder;
@@ -19,9 +20,12 @@ mod workspaces;
 
 pub use artifacts::{ArtifactError, Artifacts};
 pub use bundles::{BundleError, Bundles};
-pub use executor::{AttemptContext, Executor, Executors, LogChunk, LogPayload, LogSink, LogStream};
-pub use feed::{Feed, Subscription};
+pub use executor::{
+    AttemptContext, Executor, Executors, LogChunk, LogPayload, LogSender, LogSink, LogStream, log_channel,
+};
+pub use feed::{Announced, Announcements, Feed, Subscription};
 pub use liveness::Liveness;
+pub use note::Note;
 pub use processes::{Exit, Process, ProcessSpec, Processes, SpawnError};
 pub use queue::{Doorbell, Queue};
 pub use runbook_folder::{FolderFile, FolderScan, FolderText, RunbookFolder};

@@ -23,10 +23,10 @@ use crate::{
         WorkerId,
     },
     ports::{
-        AttemptContext, BundleError, Bundles, ClaimRequest, Clock, CommitAnswer, Doorbell, Executor, Executors, Feed,
-        Ids, Liveness, LogStream, Mask, MaskStream, Masks, NewRun, Page, Queue, RunCommit, RunFilter, RunRow,
-        SecretError, SecretValue, Secrets, SignalKind, SignalRow, Spool, StepRow, Store, StoreError, StoredEvent,
-        Subscription, WorkerRow, Workspaces,
+        Announcements, AttemptContext, BundleError, Bundles, ClaimRequest, Clock, CommitAnswer, Doorbell, Executor,
+        Executors, Feed, Ids, Liveness, LogStream, Mask, MaskStream, Masks, NewRun, Page, Queue, RunCommit, RunFilter,
+        RunRow, SecretError, SecretValue, Secrets, SignalKind, SignalRow, Spool, StepRow, Store, StoreError,
+        StoredEvent, Subscription, WorkerRow, Workspaces,
     },
     runbook::Bundle,
     store::MemoryStore,
@@ -209,6 +209,11 @@ impl Store for FaultyStore {
         self.truth.events(run, after, limit).await
     }
 
+    async fn facts(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {
+        self.slow().await;
+        self.truth.facts(run, after, limit).await
+    }
+
     async fn steps(&self, run: RunId) -> Result<Vec<StepRow>, StoreError> {
         self.truth.steps(run).await
     }
@@ -326,6 +331,16 @@ impl Feed for SimFeed {
     }
 
     fn close(&self, _: RunId) {}
+
+    fn is_watched(&self, _: TenantId) -> bool {
+        false
+    }
+
+    fn announce(&self, _: TenantId, _: &[Arc<Event>]) {}
+
+    fn subscribe_all(&self, _: TenantId) -> Box<dyn Announcements> {
+        unreachable!("nobody watches")
+    }
 }
 
 pub struct SimLiveness {
@@ -405,6 +420,7 @@ impl Executor for SimExecutor {
         }
         if self.below(3) == 0 {
             context.log.bytes(LogStream::Stdout, b"working".to_vec()).await;
+            context.log.note(Category::Dispatch, "told", serde_json::Map::new()).await?;
         }
         match self.below(8) {
             0 => Err(Failure::error("E", "it broke")),

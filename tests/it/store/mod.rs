@@ -83,7 +83,8 @@ conformance! {
         newest_first_in_pages,
         filters,
         prefixes,
-        events_in_order;
+        events_in_order,
+        facts_are_events_of_one_category;
     runbooks:
         versions_are_numbered_per_name_and_tenant,
         the_same_content_makes_no_version,
