@@ -8,7 +8,9 @@ use std::{
 use super::{run::Run, runbooks::Runbooks};
 use crate::{
     model::{Digest, Lane, Micros, RunId, RunStatus, TenantId, WorkerId},
-    ports::{ClaimRequest, CommitAnswer, NewRun, Page, RunCommit, RunFilter, RunRow, StoreError, WorkerRow},
+    ports::{
+        ClaimRequest, CommitAnswer, IdempotentAnswer, NewRun, Page, RunCommit, RunFilter, RunRow, StoreError, WorkerRow,
+    },
     store::check::{self, Once},
 };
 
@@ -18,6 +20,8 @@ pub(super) struct State {
     runs: BTreeMap<RunId, Run>,
     workers: BTreeMap<WorkerId, Worker>,
     pub(super) runbooks: Runbooks,
+    /// Of writes, by tenant and key.
+    pub(super) answers: BTreeMap<(TenantId, String), IdempotentAnswer>,
 }
 
 #[derive(Debug)]

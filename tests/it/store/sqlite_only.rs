@@ -186,7 +186,7 @@ async fn a_full_disk_is_full_and_passes() {
     assert_eq!(world.store.commit(&[commit]).await.unwrap(), [CommitAnswer::Committed]);
 }
 
-const MIGRATIONS: [(&str, &str); 3] = [
+const MIGRATIONS: &[(&str, &str)] = &[
     (
         include_str!("../../../migrations/sqlite/0001_init.up.sql"),
         include_str!("../../../migrations/sqlite/0001_init.down.sql"),
@@ -198,6 +198,10 @@ const MIGRATIONS: [(&str, &str); 3] = [
     (
         include_str!("../../../migrations/sqlite/0004_runbooks.up.sql"),
         include_str!("../../../migrations/sqlite/0004_runbooks.down.sql"),
+    ),
+    (
+        include_str!("../../../migrations/sqlite/0006_idempotency.up.sql"),
+        include_str!("../../../migrations/sqlite/0006_idempotency.down.sql"),
     ),
 ];
 

@@ -8,8 +8,8 @@ use opsroom::{
         WorkerId,
     },
     ports::{
-        ClaimRequest, CommitAnswer, NewRun, RunCommit, RunRow, RunbookStore, SignalKind, StepRow, Store, StoredEvent,
-        Trigger,
+        ClaimRequest, CommitAnswer, IdempotencyStore, NewRun, RunCommit, RunRow, RunbookStore, SignalKind, StepRow,
+        Store, StoredEvent, Trigger,
     },
     store::{MemoryStore, SqliteStore},
 };
@@ -27,13 +27,17 @@ pub struct World {
     pub b: Arc<dyn Store>,
     /// The same two, as the port of runbooks.
     pub runbooks: [Arc<dyn RunbookStore>; 2],
+    /// The same two, as keepers of answers.
+    pub answers: [Arc<dyn IdempotencyStore>; 2],
     _folder: Option<tempfile::TempDir>,
 }
 
 impl World {
     pub async fn memory() -> World {
         let store = Arc::new(MemoryStore::new());
-        World { a: store.clone(), b: store.clone(), runbooks: [store.clone(), store], _folder: None }.with_plan().await
+        let (a, runbooks, answers) =
+            (store.clone(), [store.clone() as _, store.clone() as _], [store.clone() as _, store.clone() as _]);
+        World { a, b: store, runbooks, answers, _folder: None }.with_plan().await
     }
 
     pub async fn sqlite() -> World {
@@ -41,8 +45,8 @@ impl World {
         let path = folder.path().join("opsroom.db");
         let a = Arc::new(SqliteStore::open(&path).await.unwrap());
         let b = Arc::new(SqliteStore::open(&path).await.unwrap());
-        let runbooks: [Arc<dyn RunbookStore>; 2] = [a.clone(), b.clone()];
-        World { a, b, runbooks, _folder: Some(folder) }.with_plan().await
+        let (runbooks, answers) = ([a.clone() as _, b.clone() as _], [a.clone() as _, b.clone() as _]);
+        World { a, b, runbooks, answers, _folder: Some(folder) }.with_plan().await
     }
 
     async fn with_plan(self) -> World {
