@@ -43,7 +43,8 @@ steps:
 fn what_files_cannot_find_is_said_with_its_place() {
     let world = World::new();
     std::os::unix::fs::symlink("/etc/passwd", world.path("link")).unwrap();
-    world.runbook("wrong", "files:\n  - missing/*.sh\n  - /etc/passwd\n  - ../up\n  - link\nsteps: [{id: a, run: x}]\n");
+    world
+        .runbook("wrong", "files:\n  - missing/*.sh\n  - /etc/passwd\n  - ../up\n  - link\nsteps: [{id: a, run: x}]\n");
     let ended = world.ends(["validate", "wrong.yaml"]);
     assert_eq!(ended.code, Some(1), "{ended:?}");
     let report = world.json(["validate", "wrong.yaml"]);
