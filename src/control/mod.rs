@@ -8,6 +8,7 @@ mod attempt;
 mod committer;
 mod events;
 mod handoff;
+mod history;
 mod outputs;
 mod owner;
 mod plans;
@@ -20,15 +21,20 @@ mod runs;
 mod said;
 mod session;
 mod signals;
+mod stream;
 mod taking_up;
 
 use std::{sync::Arc, time::Duration};
 
-use crate::ports::{Bundles, Clock, Executors, Feed, Ids, Masks, Queue, Secrets, Spool, Store, Workspaces};
+use crate::{
+    model::TenantId,
+    ports::{Bundles, Clock, Executors, Feed, Ids, Masks, Queue, Secrets, Spool, Store, Workspaces},
+};
 
 pub use attempt::render;
 pub use committer::{CommitError, Committer};
 pub use handoff::{Arrivals, Handoff};
+pub use history::{EventPage, EventRange, History, HistoryError, HistoryReader, RangeError};
 pub use owner::{Born, Claim, OwnError, Owned, Owner};
 pub use plans::{PlanError, Plans};
 pub use problems::Problem;
@@ -38,6 +44,7 @@ pub use runbook_sync::{RunbookSync, put_shipped};
 pub use runbooks::{Checked, Draft, Origin, Put, RunbookVersion, RunbookView, Runbooks, RunbooksError};
 pub use runs::{RunView, Runs, RunsError, Submission};
 pub use signals::Signals;
+pub use stream::{EventStream, Item, Shown, Streams};
 
 /// Everything outside that owners need. Cheap to clone.
 #[derive(Clone)]
@@ -62,6 +69,13 @@ pub struct World {
 impl std::fmt::Debug for World {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("World").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+impl World {
+    /// Reads the events of a tenant's runs.
+    pub fn history(&self, tenant: TenantId) -> History {
+        History::new(tenant, self.store.clone(), self.spool.clone(), self.clock.clone())
     }
 }
 

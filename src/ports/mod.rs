@@ -6,6 +6,7 @@ mod artifacts;
 mod bundles;
 mod executor;
 mod feed;
+mod health;
 mod idempotency;
 mod liveness;
 mod note;
@@ -25,6 +26,7 @@ pub use executor::{
     AttemptContext, Executor, Executors, LogChunk, LogPayload, LogSender, LogSink, LogStream, log_channel,
 };
 pub use feed::{Announced, Announcements, Feed, Subscription};
+pub use health::{Probe, Unready};
 pub use idempotency::{IdempotencyStore, IdempotentAnswer};
 pub use liveness::Liveness;
 pub use note::Note;

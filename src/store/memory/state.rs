@@ -19,9 +19,9 @@ pub(super) struct State {
     plans: BTreeMap<(TenantId, Digest), Plan>,
     runs: BTreeMap<RunId, Run>,
     workers: BTreeMap<WorkerId, Worker>,
-    pub(super) runbooks: Runbooks,
     /// Of writes, by tenant and key.
     pub(super) answers: BTreeMap<(TenantId, String), IdempotentAnswer>,
+    pub(super) runbooks: Runbooks,
 }
 
 #[derive(Debug)]

@@ -15,6 +15,7 @@ mod errors;
 mod idempotency;
 mod inserts;
 mod migrate;
+mod probe;
 mod reads;
 mod rows;
 mod runbooks;

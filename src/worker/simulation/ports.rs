@@ -458,7 +458,19 @@ impl Spool for SimRest {
         Ok(Vec::new())
     }
 
+    fn size(&self, _: RunId) -> io::Result<u64> {
+        Ok(0)
+    }
+
     fn close(&self, _: RunId) {}
+
+    fn remove(&self, _: RunId) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn runs(&self, _: usize) -> io::Result<Vec<RunId>> {
+        Ok(Vec::new())
+    }
 }
 
 #[async_trait]

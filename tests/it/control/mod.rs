@@ -2,5 +2,6 @@
 
 mod announcements;
 mod notes;
+mod stops;
 mod sync;
 mod world;

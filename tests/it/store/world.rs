@@ -25,19 +25,20 @@ pub const T0: Micros = Micros(1_790_000_000_000_000);
 pub struct World {
     pub a: Arc<dyn Store>,
     pub b: Arc<dyn Store>,
-    /// The same two, as the port of runbooks.
-    pub runbooks: [Arc<dyn RunbookStore>; 2],
     /// The same two, as keepers of answers.
     pub answers: [Arc<dyn IdempotencyStore>; 2],
+    /// The same two, as the port of runbooks.
+    pub runbooks: [Arc<dyn RunbookStore>; 2],
     _folder: Option<tempfile::TempDir>,
 }
 
 impl World {
     pub async fn memory() -> World {
         let store = Arc::new(MemoryStore::new());
-        let (a, runbooks, answers) =
-            (store.clone(), [store.clone() as _, store.clone() as _], [store.clone() as _, store.clone() as _]);
-        World { a, b: store, runbooks, answers, _folder: None }.with_plan().await
+        let answers: [Arc<dyn IdempotencyStore>; 2] = [store.clone(), store.clone()];
+        World { a: store.clone(), b: store.clone(), answers, runbooks: [store.clone(), store], _folder: None }
+            .with_plan()
+            .await
     }
 
     pub async fn sqlite() -> World {
@@ -45,8 +46,9 @@ impl World {
         let path = folder.path().join("opsroom.db");
         let a = Arc::new(SqliteStore::open(&path).await.unwrap());
         let b = Arc::new(SqliteStore::open(&path).await.unwrap());
-        let (runbooks, answers) = ([a.clone() as _, b.clone() as _], [a.clone() as _, b.clone() as _]);
-        World { a, b, runbooks, answers, _folder: Some(folder) }.with_plan().await
+        let runbooks: [Arc<dyn RunbookStore>; 2] = [a.clone(), b.clone()];
+        let answers: [Arc<dyn IdempotencyStore>; 2] = [a.clone(), b.clone()];
+        World { a, b, answers, runbooks, _folder: Some(folder) }.with_plan().await
     }
 
     async fn with_plan(self) -> World {
