@@ -15,6 +15,7 @@ pub mod extract;
 pub mod health;
 pub mod idempotency;
 pub mod metrics;
+pub mod plan_document;
 pub mod problem;
 mod request;
 pub mod respond;
