@@ -107,7 +107,7 @@ mod tests {
         Log.execute(world.context(with)).await.unwrap();
         match world.chunks.recv().await.unwrap().payload {
             LogPayload::Record { level, text, fields } => (level, text, fields.into()),
-            LogPayload::Bytes(bytes) => unreachable!("a log line is a record: {bytes:?}"),
+            other => unreachable!("a log line is a record: {other:?}"),
         }
     }
 

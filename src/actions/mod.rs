@@ -5,6 +5,7 @@
 
 mod assert;
 mod attempt;
+mod events_emit;
 mod file_write;
 mod http_request;
 mod log;

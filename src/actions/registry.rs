@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use jsonschema::Validator;
 use serde_json::Value;
 
-use super::{HttpConfig, assert, attempt::invalid, file_write, http_request, log, run, wait};
+use super::{HttpConfig, assert, attempt::invalid, events_emit, file_write, http_request, log, run, wait};
 use crate::{
     model::Failure,
     ports::{Artifacts, Executor, Executors, Processes},
@@ -18,6 +18,7 @@ type Make = fn(&Deps) -> Arc<dyn Executor>;
 /// The line to add for a new action.
 const ACTIONS: &[(Action, Make)] = &[
     (assert::ACTION, |_| Arc::new(assert::Assert)),
+    (events_emit::ACTION, |_| Arc::new(events_emit::EventsEmit)),
     (file_write::ACTION, |_| Arc::new(file_write::FileWrite)),
     (http_request::ACTION, |deps| Arc::new(http_request::HttpRequest::new(deps))),
     (log::ACTION, |_| Arc::new(log::Log)),
@@ -170,7 +171,7 @@ mod tests {
     #[test]
     fn what_changes_nothing_is_idempotent() {
         let catalog = catalog();
-        for name in ["assert", "file.write", "http.request", "log", "wait"] {
+        for name in ["assert", "events.emit", "file.write", "http.request", "log", "wait"] {
             assert_eq!((catalog.get(name).unwrap().effect)(&json!({})), EffectModel::Idempotent, "{name}");
         }
         assert_eq!((catalog.get("run").unwrap().effect)(&json!({})), EffectModel::AtMostOnce);

@@ -18,8 +18,8 @@ use super::{Deps, HttpConfig};
 use crate::{
     model::{Digest, Micros, RunId, StepIx},
     ports::{
-        ArtifactError, Artifacts, AttemptContext, LogChunk, LogSink, Mask, MaskStream, Process, ProcessSpec, Processes,
-        SecretValue, SpawnError,
+        ArtifactError, Artifacts, AttemptContext, LogChunk, LogSender, LogSink, Mask, MaskStream, Process, ProcessSpec,
+        Processes, SecretValue, SpawnError, log_channel,
     },
 };
 
@@ -31,7 +31,7 @@ pub(super) struct World {
     pub folder: TempDir,
     pub chunks: mpsc::Receiver<LogChunk>,
     pub cancel: CancellationToken,
-    sender: mpsc::Sender<LogChunk>,
+    sender: LogSender,
 }
 
 impl World {
@@ -41,7 +41,7 @@ impl World {
 
     /// A world whose owner takes only so many chunks before it looks.
     pub fn with_room(chunks: usize) -> World {
-        let (sender, chunks) = mpsc::channel(chunks);
+        let (sender, chunks) = log_channel(chunks);
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("workspace")).unwrap();
         World { folder, chunks, cancel: CancellationToken::new(), sender }

@@ -60,9 +60,19 @@ pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
 fn line(watch: &mut Watch, event: &Event) -> Option<String> {
     let news = watch.take(event)?;
     let fact = news.fact.as_ref();
-    let said = fact
-        .map_or_else(|| chunk(event), |fact| sentence(watch, fact, news.at).unwrap_or_else(|| event.data.to_string()));
+    let said = match fact {
+        Some(fact) => sentence(watch, fact, news.at).unwrap_or_else(|| event.data.to_string()),
+        None if event.is_chunk() => chunk(event),
+        None => note(event),
+    };
     Some(format!("{:>6} {} {:<28} {said}", event.sequence, clock_time(event.timestamp), event.event.to_string()))
+}
+
+/// The beginning of what a durable event says that is no fact about the run.
+fn note(event: &Event) -> String {
+    let text = event.data.to_string();
+    let more = if text.len() > SHOWN { format!("… ({} bytes)", text.len()) } else { String::new() };
+    format!("{}{more}", printable(&text[..text.floor_char_boundary(SHOWN)]))
 }
 
 /// The beginning of a chunk, on one line.

@@ -3,14 +3,13 @@
 use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc, time::Duration};
 
 use serde_json::{Map, Value};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::World;
 use crate::{
     engine::{Run, RunScope},
     model::{AttemptId, Failure, FailureReason, Micros, Outcome, RunId, StepIx, Success, TenantId},
-    ports::{AttemptContext, Executor, LogChunk, LogSink, Mask, SecretValue},
+    ports::{AttemptContext, Executor, LogSender, LogSink, Mask, SecretValue},
     runbook::{Plan, to_text},
 };
 
@@ -31,7 +30,7 @@ pub(super) struct Prepared {
     /// `with` and `env`, rendered.
     pub inputs: Result<(Value, BTreeMap<String, String>), Failure>,
     pub cancel: CancellationToken,
-    pub chunks: mpsc::Sender<LogChunk>,
+    pub sender: LogSender,
 }
 
 /// Evaluates a step's `env` and `with`; `env` first, as `with` may read it.
@@ -114,7 +113,7 @@ async fn context(
         scratch,
         cancel: prepared.cancel,
         grace: world.limits.grace,
-        log: LogSink::new(prepared.attempt.step, number, mask.clone(), prepared.chunks),
+        log: LogSink::new(prepared.attempt.step, number, mask.clone(), prepared.sender),
     };
     Ok((context, mask))
 }

@@ -16,6 +16,9 @@ const BATCH: usize = 512;
 /// More durable events than this are not put into one transaction, unless one commit has more.
 const BATCH_EVENTS: usize = 8_192;
 
+/// Batches do not grow beyond this many bytes of notes.
+const BATCH_BYTES: usize = 8 << 20;
+
 /// The longest wait between two tries while the store is busy.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
@@ -28,6 +31,8 @@ type Answer = Result<CommitAnswer, CommitError>;
 
 struct Request {
     commit: RunCommit,
+    /// What the notes among its events weigh; everything else is small.
+    bytes: usize,
     answer: oneshot::Sender<Answer>,
 }
 
@@ -55,11 +60,11 @@ impl Committer {
         Committer { requests }
     }
 
-    /// Writes one commit, together with whatever else waits.
-    pub async fn commit(&self, commit: RunCommit) -> Answer {
+    /// Writes one commit, together with whatever else waits. `bytes` is what the notes in it weigh.
+    pub async fn commit(&self, commit: RunCommit, bytes: usize) -> Answer {
         let (answer, answered) = oneshot::channel();
         let gone = || CommitError("the committer has stopped".to_owned());
-        self.requests.send(Request { commit, answer }).map_err(|_| gone())?;
+        self.requests.send(Request { commit, bytes, answer }).map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
     }
 }
@@ -94,12 +99,13 @@ async fn gather(queue: &Mutex<mpsc::UnboundedReceiver<Request>>, kept: &mut Opti
         Some(request) => request,
         None => queue.recv().await?,
     };
-    let mut events = first.commit.events.len();
+    let (mut events, mut bytes) = (first.commit.events.len(), first.bytes);
     let (mut batch, mut answers) = (vec![first.commit], vec![first.answer]);
     while batch.len() < BATCH {
         let Ok(next) = queue.try_recv() else { break };
         events += next.commit.events.len();
-        if events > BATCH_EVENTS {
+        bytes += next.bytes;
+        if events > BATCH_EVENTS || bytes > BATCH_BYTES {
             *kept = Some(next);
             break;
         }

@@ -3,13 +3,12 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use base64::Engine as _;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
     engine,
-    model::{Category, Event, EventKind, Micros, RunId},
-    ports::{Feed, LogChunk, LogPayload, RunRow, Spool, StoredEvent},
+    model::{Attempt, Category, Event, EventKind, Micros, RunId, StepIx, TenantId},
+    ports::{Feed, Note, RunRow, Spool, StoredEvent},
     runbook::Plan,
 };
 
@@ -23,6 +22,7 @@ const HELD_BACK: usize = 4 << 20;
 /// Assigns sequences and publishes in order.
 pub(super) struct Events {
     run: RunId,
+    tenant: TenantId,
     next: u64,
     prev: u64,
     stamp: Micros,
@@ -41,6 +41,7 @@ impl Events {
         let next = if head == 0 && row.epoch.0 <= 1 { 1 } else { head + BLOCK };
         Events {
             run: row.id,
+            tenant: row.tenant,
             next,
             prev: head,
             stamp: row.stamp_head,
@@ -53,8 +54,20 @@ impl Events {
     }
 
     /// Puts a decided fact into the order; it is shown when [`Events::committed`] has passed it.
-    pub(super) fn durable(&mut self, plan: &Plan, event: engine::Event, now: Micros) -> StoredEvent {
+    pub(super) fn fact(&mut self, plan: &Plan, event: engine::Event, now: Micros) -> StoredEvent {
         let (kind, data) = event.into_stored(plan);
+        self.durable(kind, data, now)
+    }
+
+    /// Puts a note of an attempt into the order; it is shown when [`Events::committed`] has passed it.
+    pub(super) fn note(&mut self, plan: &Plan, from: (StepIx, Attempt), note: Note, now: Micros) -> StoredEvent {
+        let (kind, mut data) = note.into_parts();
+        data.insert("step".to_owned(), Value::from(&*plan.step(from.0).id));
+        data.insert("attempt".to_owned(), Value::from(from.1));
+        self.durable(kind, Value::Object(data), now)
+    }
+
+    fn durable(&mut self, kind: EventKind, data: Value, now: Micros) -> StoredEvent {
         let event = self.assign(kind, data, now);
         let stored = StoredEvent {
             sequence: event.sequence,
@@ -68,13 +81,9 @@ impl Events {
     }
 
     /// Puts a chunk into the order; it is shown at once unless an uncommitted fact precedes it.
-    pub(super) fn chunk(&mut self, plan: &Plan, chunk: LogChunk, now: Micros) {
-        let size = match &chunk.payload {
-            LogPayload::Bytes(bytes) => bytes.len(),
-            LogPayload::Record { text, .. } => text.len(),
-        };
+    pub(super) fn chunk(&mut self, data: Value, size: usize, now: Micros) {
         let kind = EventKind { category: Category::System, action: "log".to_owned() };
-        let event = Arc::new(self.assign(kind, chunk_data(plan, chunk), now));
+        let event = Arc::new(self.assign(kind, data, now));
         self.waiting.push_back(event);
         self.waiting_bytes += size;
         self.flush();
@@ -96,7 +105,7 @@ impl Events {
 
     fn flush(&mut self) {
         let committed = self.committed;
-        let ready = self.waiting.iter().take_while(|e| is_chunk(e) || e.sequence <= committed).count();
+        let ready = self.waiting.iter().take_while(|e| e.is_chunk() || e.sequence <= committed).count();
         if ready == 0 {
             return;
         }
@@ -104,13 +113,22 @@ impl Events {
         if self.waiting.is_empty() {
             self.waiting_bytes = 0;
         }
-        let chunks: Vec<Arc<Event>> = batch.iter().filter(|e| is_chunk(e)).cloned().collect();
+        let chunks: Vec<Arc<Event>> = batch.iter().filter(|e| e.is_chunk()).cloned().collect();
         if !chunks.is_empty()
             && let Err(error) = self.spool.append(self.run, &chunks)
         {
             tracing::error!(run = %self.run, %error, chunks = chunks.len(), "log chunks could not be kept");
         }
         self.feed.publish(self.run, &batch);
+        self.announce(&batch);
+    }
+
+    /// What the batch says of the run as a whole is for readers of all runs too.
+    fn announce(&self, batch: &[Arc<Event>]) {
+        if self.feed.is_watched(self.tenant) {
+            let whole: Vec<Arc<Event>> = batch.iter().filter(|event| event.is_about_run()).cloned().collect();
+            self.feed.announce(self.tenant, &whole);
+        }
     }
 
     /// The last assigned sequence: what the next commit stores as the head.
@@ -137,30 +155,5 @@ impl Events {
     pub(super) fn close(&self) {
         self.spool.close(self.run);
         self.feed.close(self.run);
-    }
-}
-
-fn is_chunk(event: &Event) -> bool {
-    event.event.category == Category::System && event.event.action == "log"
-}
-
-fn chunk_data(plan: &Plan, chunk: LogChunk) -> Value {
-    let step = &*plan.step(chunk.step).id;
-    let (attempt, stream) = (chunk.attempt, chunk.stream.as_str());
-    match chunk.payload {
-        LogPayload::Bytes(bytes) => match String::from_utf8(bytes) {
-            Ok(text) => json!({ "step": step, "attempt": attempt, "stream": stream, "text": text }),
-            Err(error) => {
-                let base64 = base64::engine::general_purpose::STANDARD.encode(error.as_bytes());
-                json!({ "step": step, "attempt": attempt, "stream": stream, "base64": base64 })
-            }
-        },
-        LogPayload::Record { level, text, fields } => {
-            let mut data = json!({ "step": step, "attempt": attempt, "stream": stream, "level": level, "text": text });
-            if !fields.is_empty() {
-                data["fields"] = Value::Object(fields);
-            }
-            data
-        }
     }
 }

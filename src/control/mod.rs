@@ -14,6 +14,7 @@ mod plans;
 mod reaper;
 mod rest;
 mod runs;
+mod said;
 mod session;
 mod signals;
 mod taking_up;
@@ -28,6 +29,7 @@ pub use handoff::{Arrivals, Handoff};
 pub use owner::{Born, Claim, OwnError, Owned, Owner};
 pub use plans::{PlanError, Plans};
 pub use reaper::Reaper;
+pub use rest::StepView;
 pub use runs::{RunView, Runs, RunsError, Submission};
 pub use signals::Signals;
 

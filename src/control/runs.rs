@@ -2,14 +2,19 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tokio_util::task::TaskTracker;
 
-use super::{Handoff, OwnError, World, handoff::Passage, taking_up};
+use super::{
+    Handoff, OwnError, World,
+    handoff::Passage,
+    rest::{StepView, step_rows, step_views},
+    taking_up,
+};
 use crate::{
     engine::{Run, Step, Verdict},
-    model::{Digest, Lane, RunId, RunStatus, TenantId, WorkerId},
-    ports::{NewRun, RunRow, SignalKind, SignalRow, StoreError, Trigger},
+    model::{Category, Digest, Event, EventKind, Lane, RunId, RunStatus, TenantId, WorkerId},
+    ports::{Feed, NewRun, RunRow, SignalKind, SignalRow, StoreError, Trigger},
     runbook::Plan,
 };
 
@@ -86,6 +91,7 @@ impl Runs {
         }
         let runs = if passages.is_empty() {
             self.world.store.create_runs(&runs).await?;
+            announce(&*self.world.feed, self.tenant, &runs);
             runs
         } else {
             self.create_and_hand_over(runs, passages).await?
@@ -99,9 +105,10 @@ impl Runs {
 
     /// In a task of its own: a caller that goes away must not leave runs that are created and in nobody's hands.
     async fn create_and_hand_over(&self, runs: Vec<NewRun>, passages: Vec<Passage>) -> Result<Vec<NewRun>, StoreError> {
-        let store = self.world.store.clone();
+        let (store, feed, tenant) = (self.world.store.clone(), self.world.feed.clone(), self.tenant);
         let task = TaskTracker::new().spawn(async move {
             store.create_runs(&runs).await?;
+            announce(&*feed, tenant, &runs);
             for passage in passages {
                 passage.hand_over();
             }
@@ -158,9 +165,7 @@ impl Runs {
     }
 
     async fn signal(&self, run: RunId, kind: SignalKind) -> Result<SignalRow, RunsError> {
-        // A run of another tenant does not exist.
-        let row = self.world.store.run(run).await?.filter(|row| row.tenant == self.tenant);
-        let lane = row.ok_or(RunsError::NotFound(run))?.lane;
+        let lane = self.row(run).await?.lane;
         match self.world.store.signal(run, &kind, self.world.clock.now()).await? {
             None => Err(RunsError::NotFound(run)),
             Some(Err(status)) => Err(RunsError::Ended { run, status }),
@@ -172,12 +177,60 @@ impl Runs {
         }
     }
 
+    /// Every step of the plan, in its order, as it stands now.
+    ///
+    /// Steps of a run that has ended come from the rows it left; nothing is folded for them.
+    pub async fn steps(&self, run: RunId) -> Result<Vec<StepView>, RunsError> {
+        let row = self.row(run).await?;
+        let plan = self.world.plans.get(row.tenant, row.plan).await.map_err(OwnError::from)?;
+        let rows = if row.status.is_ended() { self.world.store.steps(run).await? } else { Vec::new() };
+        if rows.len() == plan.steps.len() {
+            return Ok(step_views(&plan, rows));
+        }
+        let state = taking_up::replay(&self.world, &row, &plan).await?;
+        Ok(step_views(&plan, step_rows(&plan, &state)))
+    }
+
+    /// A run of another tenant does not exist.
+    async fn row(&self, run: RunId) -> Result<RunRow, RunsError> {
+        let row = self.world.store.run(run).await?.filter(|row| row.tenant == self.tenant);
+        row.ok_or(RunsError::NotFound(run))
+    }
+
     /// The run as its committed events describe it.
     pub async fn view(&self, run: RunId) -> Result<RunView, RunsError> {
-        let row =
-            self.world.store.run(run).await?.filter(|row| row.tenant == self.tenant).ok_or(RunsError::NotFound(run))?;
+        let row = self.row(run).await?;
         let plan = self.world.plans.get(row.tenant, row.plan).await.map_err(OwnError::from)?;
         let run = taking_up::replay(&self.world, &row, &plan).await?;
         Ok(RunView { row, plan, run })
+    }
+}
+
+/// Tells readers of all runs what there is now. A run that another lane was quick to claim may have begun already.
+fn announce(feed: &dyn Feed, tenant: TenantId, runs: &[NewRun]) {
+    if feed.is_watched(tenant) {
+        let events: Vec<Arc<Event>> = runs.iter().map(|run| Arc::new(created(run))).collect();
+        feed.announce(tenant, &events);
+    }
+}
+
+/// What readers of all runs are told of a new one. It is not in the run's own events: the row says the same.
+fn created(run: &NewRun) -> Event {
+    let data = json!({
+        "runbook": &*run.runbook,
+        "status": run.birth().status.as_str(),
+        "lane": run.lane.as_str(),
+        "priority": run.priority,
+        "trigger": { "kind": run.trigger.kind, "actor": run.trigger.actor },
+        "steps_total": run.steps_total,
+    });
+    Event {
+        run_id: run.id,
+        timestamp: run.created_at,
+        sequence: 0,
+        prev: 0,
+        source: None,
+        event: EventKind { category: Category::Lifecycle, action: "run_created".to_owned() },
+        data,
     }
 }

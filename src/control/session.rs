@@ -19,18 +19,27 @@ use super::{
     events::Events,
     outputs,
     rest::step_rows,
+    said,
     signals::Listening,
     taking_up,
 };
 use crate::{
     engine::{Decision, Effect, Input, Rejection, Run, Stage, Verdict, decide},
     model::{AttemptId, Failure, Micros, Outcome, RunId, RunStatus, StepIx, WaitingOn},
-    ports::{CommitAnswer, LogChunk, NewRun, RunCommit, RunRow, SignalKind, SignalRow, StoredEvent},
+    ports::{
+        CommitAnswer, LogChunk, LogPayload, LogSender, NewRun, RunCommit, RunRow, SignalKind, SignalRow, StoredEvent,
+        log_channel,
+    },
     runbook::Plan,
 };
 
 /// Chunks on their way from the attempts of a run to its owner; with 64 KiB each, 4 MiB.
 const CHUNKS: usize = 64;
+
+/// Notes that one commit takes, in number and in bytes: a step that has much to tell must keep neither a fact
+/// nor a cancel waiting for long.
+const NOTES: usize = 1_024;
+const NOTE_BYTES: usize = 1 << 20;
 
 pub(super) struct Session {
     owner: Owner,
@@ -55,14 +64,23 @@ pub(super) struct Session {
     tasks: BTreeMap<Id, AttemptId>,
     running: BTreeMap<AttemptId, CancellationToken>,
     chunks: mpsc::Receiver<LogChunk>,
-    chunk_sender: mpsc::Sender<LogChunk>,
+    chunk_sender: LogSender,
 }
 
-/// Facts, and the effects that wait for them to be durable.
+/// Facts and notes, and the effects that wait for the facts to be durable.
 #[derive(Default)]
 struct Draft {
     events: Vec<StoredEvent>,
     effects: Vec<Effect>,
+    /// How many of the events are notes, and how large those are.
+    notes: usize,
+    note_bytes: usize,
+}
+
+impl Draft {
+    fn has_room(&self) -> bool {
+        self.notes < NOTES && self.note_bytes < NOTE_BYTES
+    }
 }
 
 /// A commit under way.
@@ -100,7 +118,7 @@ impl Session {
             new.claimed_by = None;
             return None;
         }
-        let Draft { events, effects } = std::mem::take(&mut session.draft);
+        let Draft { events, effects, .. } = std::mem::take(&mut session.draft);
         new.opening = events;
         session.row = new.row();
         session.begun = effects;
@@ -112,7 +130,7 @@ impl Session {
     }
 
     fn new(owner: &Owner, row: RunRow, plan: Arc<Plan>, run: Run) -> Session {
-        let (chunk_sender, chunks) = mpsc::channel(CHUNKS);
+        let (chunk_sender, chunks) = log_channel(CHUNKS);
         Session {
             events: Events::new(&row, owner.world.feed.clone(), owner.world.spool.clone()),
             version: row.version,
@@ -178,7 +196,7 @@ impl Session {
             }
             // A run that is being given up takes in nothing more until it is known whether it was.
             let resting = in_flight.as_ref().is_some_and(|commit| commit.rest.is_some());
-            let (room, now) = (self.events.has_room(), self.now());
+            let (room, now) = (self.events.has_room() && self.draft.has_room(), self.now());
             let wake_in = self.run.wake_at().map(|at| at.since(now));
             tokio::select! {
                 biased;
@@ -193,7 +211,7 @@ impl Session {
                 () = listening.rung(), if !resting => self.hear_signals().await,
                 () = sleep_for(wake_in), if !resting => self.feed(Input::Tick),
                 Some(report) = self.attempts.join_next_with_id(), if !resting => self.reported(report),
-                Some(chunk) = self.chunks.recv(), if room && !resting => self.chunk(chunk),
+                Some(chunk) = self.chunks.recv(), if room && !resting => self.hear(chunk),
             }
         }
     }
@@ -208,7 +226,7 @@ impl Session {
                     self.parking = None;
                 }
                 for event in events {
-                    let stored = self.events.durable(&self.plan, event, now);
+                    let stored = self.events.fact(&self.plan, event, now);
                     self.draft.events.push(stored);
                 }
                 self.draft.effects.extend(effects);
@@ -242,7 +260,7 @@ impl Session {
     }
 
     fn commit(&mut self) -> InFlight {
-        let Draft { events, effects } = std::mem::take(&mut self.draft);
+        let Draft { events, effects, note_bytes, .. } = std::mem::take(&mut self.draft);
         let (status, rest) = match (self.run.stage(), self.parking) {
             (Stage::Ended(status), _) => (status, Some(Owned::Ended(status))),
             (_, Some(waiting_on)) => (RunStatus::Queued, Some(Owned::Parked(waiting_on))),
@@ -272,7 +290,7 @@ impl Session {
             steps: if rest.is_some() { step_rows(&self.plan, &self.run) } else { Vec::new() },
         };
         let committer = self.owner.committer.clone();
-        InFlight { answer: Box::pin(async move { committer.commit(commit).await }), head, effects, rest }
+        InFlight { answer: Box::pin(async move { committer.commit(commit, note_bytes).await }), head, effects, rest }
     }
 
     /// A commit has its answer; `Some` when ownership has ended.
@@ -324,7 +342,7 @@ impl Session {
             plan: self.plan.clone(),
             inputs: attempt::render(&self.plan, &self.run, attempt.step),
             cancel: cancel.clone(),
-            chunks: self.chunk_sender.clone(),
+            sender: self.chunk_sender.clone(),
         };
         let task = self.attempts.spawn(attempt::execute(self.owner.world.clone(), prepared));
         self.tasks.insert(task.id(), attempt);
@@ -372,9 +390,38 @@ impl Session {
         }
     }
 
+    /// Something was said, and perhaps more.
+    fn hear(&mut self, first: LogChunk) {
+        self.chunk(first);
+        for _ in 0..CHUNKS {
+            if !self.events.has_room() || !self.draft.has_room() {
+                return;
+            }
+            let Ok(chunk) = self.chunks.try_recv() else { return };
+            self.chunk(chunk);
+        }
+    }
+
     fn chunk(&mut self, chunk: LogChunk) {
         let now = self.now();
-        self.events.chunk(&self.plan, chunk, now);
+        let LogChunk { step, attempt, stream, payload } = chunk;
+        let place = (step, attempt, stream);
+        match payload {
+            LogPayload::Bytes(bytes) => {
+                let size = bytes.len();
+                self.events.chunk(said::bytes(&self.plan, place, bytes), size, now);
+            }
+            LogPayload::Record { level, text, fields } => {
+                let size = text.len();
+                self.events.chunk(said::record(&self.plan, place, level, &text, fields), size, now);
+            }
+            LogPayload::Note { note, .. } => {
+                self.draft.notes += 1;
+                self.draft.note_bytes += note.size();
+                let stored = self.events.note(&self.plan, (step, attempt), note, now);
+                self.draft.events.push(stored);
+            }
+        }
     }
 
     async fn take_signals(&mut self) -> Result<(), OwnError> {

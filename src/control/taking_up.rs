@@ -18,7 +18,7 @@ pub(super) async fn replay(world: &World, row: &RunRow, plan: &Plan) -> Result<R
     let mut after = 0;
     // A run without a committed event has nothing to read.
     while after < row.sequence_head {
-        let page = world.store.events(row.id, after, PAGE).await?;
+        let page = world.store.facts(row.id, after, PAGE).await?;
         let Some(last) = page.last() else { break };
         after = last.sequence;
         for stored in &page {

@@ -9,59 +9,37 @@
 //! after they subscribed, and see there that the run has ended.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
 use async_trait::async_trait;
-use serde_json::Value;
-use tokio::sync::Notify;
 
+use super::{
+    ring::{Bounds, Ring, lock},
+    tenants::Tenants,
+};
 use crate::{
-    model::{Event, RunId},
-    ports::{Feed, Subscription},
+    model::{Event, RunId, TenantId},
+    ports::{Announcements, Feed, Subscription},
 };
 
 /// Live events inside one process.
 #[derive(Debug, Clone)]
 pub struct MemoryFeed {
     shared: Arc<Shared>,
+    tenants: Tenants,
 }
 
 #[derive(Debug)]
 struct Shared {
-    max_events: usize,
-    max_bytes: usize,
+    bounds: Bounds,
     /// How many runs have a ring; read without the lock on the hot path.
     watched: AtomicUsize,
     rings: Mutex<HashMap<RunId, Arc<Ring>>>,
-}
-
-#[derive(Debug, Default)]
-struct Ring {
-    state: Mutex<RingState>,
-    wake: Notify,
-}
-
-#[derive(Debug, Default)]
-struct RingState {
-    /// The position of the first event still held.
-    first: u64,
-    held: VecDeque<Held>,
-    bytes: usize,
-    readers: usize,
-    closed: bool,
-}
-
-#[derive(Debug)]
-struct Held {
-    event: Arc<Event>,
-    bytes: usize,
-    /// Readers that have not taken it yet.
-    unread: usize,
 }
 
 impl MemoryFeed {
@@ -73,10 +51,11 @@ impl MemoryFeed {
         MemoryFeed::bounded(MemoryFeed::MAX_EVENTS, MemoryFeed::MAX_BYTES)
     }
 
-    /// A feed that keeps at most so much per run for readers that are behind.
+    /// A feed that keeps at most so much per run, and per tenant, for readers that are behind.
     pub fn bounded(max_events: usize, max_bytes: usize) -> MemoryFeed {
+        let bounds = Bounds { events: max_events, bytes: max_bytes };
         let (watched, rings) = (AtomicUsize::new(0), Mutex::default());
-        MemoryFeed { shared: Arc::new(Shared { max_events, max_bytes, watched, rings }) }
+        MemoryFeed { shared: Arc::new(Shared { bounds, watched, rings }), tenants: Tenants::new(bounds) }
     }
 }
 
@@ -92,7 +71,7 @@ impl Feed for MemoryFeed {
             return;
         }
         let Some(ring) = lock(&self.shared.rings).get(&run).cloned() else { return };
-        lock(&ring.state).push(events, &self.shared);
+        lock(&ring.state).push(events, self.shared.bounds);
         ring.wake.notify_waiters();
     }
 
@@ -121,56 +100,17 @@ impl Feed for MemoryFeed {
             ring.wake.notify_waiters();
         }
     }
-}
 
-impl RingState {
-    /// The position of the next event to come.
-    fn end(&self) -> u64 {
-        self.first + self.held.len() as u64
+    fn is_watched(&self, tenant: TenantId) -> bool {
+        self.tenants.is_watched(tenant)
     }
 
-    fn push(&mut self, events: &[Arc<Event>], limits: &Shared) {
-        for event in events {
-            let bytes = weight(event);
-            self.bytes += bytes;
-            self.held.push_back(Held { event: event.clone(), bytes, unread: self.readers });
-        }
-        while self.held.len() > limits.max_events || self.bytes > limits.max_bytes {
-            self.drop_first();
-        }
+    fn announce(&self, tenant: TenantId, events: &[Arc<Event>]) {
+        self.tenants.announce(tenant, events);
     }
 
-    fn drop_first(&mut self) {
-        if let Some(held) = self.held.pop_front() {
-            self.bytes -= held.bytes;
-            self.first += 1;
-        }
-    }
-
-    /// The event at `next` or the oldest one after it that is still held; moves `next` behind it.
-    fn take(&mut self, next: &mut u64) -> Option<Arc<Event>> {
-        *next = (*next).max(self.first);
-        let held = self.held.get_mut(usize::try_from(*next - self.first).ok()?)?;
-        held.unread -= 1;
-        let event = held.event.clone();
-        *next += 1;
-        self.drop_read();
-        Some(event)
-    }
-
-    fn leave(&mut self, next: u64) {
-        self.readers -= 1;
-        let behind = usize::try_from(next.saturating_sub(self.first)).unwrap_or(usize::MAX);
-        for held in self.held.iter_mut().skip(behind) {
-            held.unread -= 1;
-        }
-        self.drop_read();
-    }
-
-    fn drop_read(&mut self) {
-        while self.held.front().is_some_and(|held| held.unread == 0) {
-            self.drop_first();
-        }
+    fn subscribe_all(&self, tenant: TenantId) -> Box<dyn Announcements> {
+        self.tenants.subscribe(tenant)
     }
 }
 
@@ -212,26 +152,6 @@ impl Drop for Reader {
             self.shared.watched.store(rings.len(), Ordering::SeqCst);
         }
     }
-}
-
-/// About how much memory an event holds. The texts of chunks are what counts, and they are near the top.
-fn weight(event: &Event) -> usize {
-    fn strings(value: &Value, depth: u32) -> usize {
-        match value {
-            Value::String(text) => text.len(),
-            Value::Array(items) if depth > 0 => items.iter().map(|item| strings(item, depth - 1) + 32).sum(),
-            Value::Object(map) if depth > 0 => {
-                map.iter().map(|(key, value)| key.len() + strings(value, depth - 1) + 64).sum()
-            }
-            _ => 0,
-        }
-    }
-    256 + strings(&event.data, 3)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // No code that can panic runs under these locks, so a poisoned one is still consistent.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -299,7 +219,7 @@ mod tests {
         assert_eq!(drain(&mut reader), [8, 9, 10]);
         let rings = lock(&feed.shared.rings);
         let state = lock(&rings[&RUN].state);
-        assert_eq!((state.bytes, state.held.len()), (0, 0));
+        assert_eq!(state.held(), (0, 0));
     }
 
     #[tokio::test]
@@ -329,7 +249,7 @@ mod tests {
         feed.publish(RUN, &[event(1, ""), event(2, "")]);
         drop(first);
         assert_eq!(drain(&mut second), [1, 2]);
-        assert!(lock(&lock(&feed.shared.rings)[&RUN].state).held.is_empty());
+        assert_eq!(lock(&lock(&feed.shared.rings)[&RUN].state).held(), (0, 0));
         drop(second);
         assert!(lock(&feed.shared.rings).is_empty());
         assert_eq!(feed.shared.watched.load(Ordering::SeqCst), 0);

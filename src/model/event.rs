@@ -31,6 +31,17 @@ impl Event {
     pub fn id(&self) -> StreamId {
         StreamId { millis: self.timestamp.millis(), sequence: self.sequence }
     }
+
+    /// Whether it tells of the run as a whole: that it was created, started, was asked to stop, waits, or ended.
+    pub fn is_about_run(&self) -> bool {
+        let action = self.event.action.as_str();
+        self.event.category == Category::Lifecycle && (action.starts_with("run_") || action == "cancel_requested")
+    }
+
+    /// Whether it is a piece of a log, kept beside the durable events.
+    pub fn is_chunk(&self) -> bool {
+        self.event.category == Category::System && self.event.action == "log"
+    }
 }
 
 /// `lifecycle.run_started` and so on.

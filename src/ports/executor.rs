@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde_json::{Map, Value};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::{Mask, MaskStream, SecretValue};
-use crate::model::{Attempt, Failure, Micros, RunId, StepIx, Success};
+use super::{Mask, MaskStream, Note, SecretValue};
+use crate::model::{Attempt, Category, Failure, Micros, RunId, StepIx, Success};
 
 /// Executes the attempts of one action.
 #[async_trait]
@@ -88,7 +88,13 @@ impl LogStream {
     }
 }
 
-/// A chunk on its way to the run's event stream; at most 64 KiB.
+/// Notes larger than this are large: only [`LARGE_NOTES`] of them are on their way at once.
+const LARGE: usize = 64 << 10;
+
+/// With 1 MiB each, 4 MiB.
+const LARGE_NOTES: usize = 4;
+
+/// A chunk on its way to the run's event stream, at most 64 KiB; or a note.
 #[derive(Debug)]
 pub struct LogChunk {
     pub step: StepIx,
@@ -103,6 +109,21 @@ pub enum LogPayload {
     Bytes(Vec<u8>),
     /// A structured line of the `log` action and the like.
     Record { level: &'static str, text: String, fields: Map<String, Value> },
+    /// A durable event, masked. `large` is given back when the owner has taken it.
+    Note { note: Note, large: Option<OwnedSemaphorePermit> },
+}
+
+/// The way of what attempts say to the owner of their run. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct LogSender {
+    chunks: mpsc::Sender<LogChunk>,
+    large: Arc<Semaphore>,
+}
+
+/// A way with room for so many chunks, and its end.
+pub fn log_channel(room: usize) -> (LogSender, mpsc::Receiver<LogChunk>) {
+    let (chunks, receiver) = mpsc::channel(room);
+    (LogSender { chunks, large: Arc::new(Semaphore::new(LARGE_NOTES)) }, receiver)
 }
 
 /// Sends an attempt's chunks to the run's owner, masked. Sending waits while the owner is behind, so
@@ -112,7 +133,7 @@ pub struct LogSink {
     step: StepIx,
     attempt: Attempt,
     mask: Arc<dyn Mask>,
-    chunks: mpsc::Sender<LogChunk>,
+    sender: LogSender,
 }
 
 impl std::fmt::Debug for LogSink {
@@ -122,8 +143,8 @@ impl std::fmt::Debug for LogSink {
 }
 
 impl LogSink {
-    pub fn new(step: StepIx, attempt: Attempt, mask: Arc<dyn Mask>, chunks: mpsc::Sender<LogChunk>) -> LogSink {
-        LogSink { step, attempt, mask, chunks }
+    pub fn new(step: StepIx, attempt: Attempt, mask: Arc<dyn Mask>, sender: LogSender) -> LogSink {
+        LogSink { step, attempt, mask, sender }
     }
 
     /// The masking of one byte stream; feed every chunk of it through the result before [`LogSink::bytes`].
@@ -149,8 +170,21 @@ impl LogSink {
         self.send(LogStream::Log, LogPayload::Record { level, text: self.mask.text(text), fields }).await;
     }
 
+    /// Puts a durable event into the run's stream, masked; see [`Note::new`] for what it may be. Waits while the
+    /// owner is behind. It is committed before anybody sees it, and before the attempt's end.
+    pub async fn note(&self, category: Category, action: &str, data: Map<String, Value>) -> Result<(), Failure> {
+        let mut data = Value::Object(data);
+        self.mask.json(&mut data);
+        let Value::Object(data) = data else { return Ok(()) };
+        let note = Note::new(category, action, data)?;
+        // The semaphore is never closed.
+        let large = if note.size() > LARGE { self.sender.large.clone().acquire_owned().await.ok() } else { None };
+        self.send(LogStream::Log, LogPayload::Note { note, large }).await;
+        Ok(())
+    }
+
     async fn send(&self, stream: LogStream, payload: LogPayload) {
         // A closed channel means that the owner is gone; there is nobody left to tell.
-        let _ = self.chunks.send(LogChunk { step: self.step, attempt: self.attempt, stream, payload }).await;
+        let _ = self.sender.chunks.send(LogChunk { step: self.step, attempt: self.attempt, stream, payload }).await;
     }
 }

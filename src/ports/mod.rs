@@ -6,6 +6,7 @@ mod artifacts;
 mod executor;
 mod feed;
 mod liveness;
+mod note;
 mod processes;
 mod queue;
 mod secrets;
@@ -15,9 +16,12 @@ mod time;
 mod workspaces;
 
 pub use artifacts::{ArtifactError, Artifacts};
-pub use executor::{AttemptContext, Executor, Executors, LogChunk, LogPayload, LogSink, LogStream};
-pub use feed::{Feed, Subscription};
+pub use executor::{
+    AttemptContext, Executor, Executors, LogChunk, LogPayload, LogSender, LogSink, LogStream, log_channel,
+};
+pub use feed::{Announced, Announcements, Feed, Subscription};
 pub use liveness::Liveness;
+pub use note::Note;
 pub use processes::{Exit, Process, ProcessSpec, Processes, SpawnError};
 pub use queue::{Doorbell, Queue};
 pub use secrets::{Mask, MaskStream, Masks, SecretError, SecretValue, Secrets};

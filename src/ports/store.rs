@@ -178,7 +178,7 @@ pub struct RunRow {
     pub ended_at: Option<Micros>,
 }
 
-/// A durable event as it is stored: a fact that the engine decided.
+/// A durable event as it is stored: a fact that the engine decided, or a note of an attempt.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredEvent {
     pub sequence: u64,
@@ -376,6 +376,10 @@ pub trait Store: Send + Sync {
 
     /// Durable events with a sequence above `after`, in order, at most `limit`.
     async fn events(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreError>;
+
+    /// Those of the durable events that are facts about the run's state: the category `lifecycle`. As `events`
+    /// otherwise; what the run's steps noted is passed over without being read.
+    async fn facts(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreError>;
 
     /// The steps at rest; empty while the run has never parked or ended.
     async fn steps(&self, run: RunId) -> Result<Vec<StepRow>, StoreError>;

@@ -5,6 +5,8 @@ mod architecture;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod control;
+#[cfg(test)]
 #[cfg(target_os = "linux")]
 mod faults;
 #[cfg(test)]

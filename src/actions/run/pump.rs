@@ -191,7 +191,7 @@ mod tests {
     async fn next(world: &mut World) -> String {
         match world.chunks.recv().await.unwrap().payload {
             LogPayload::Bytes(bytes) => String::from_utf8(bytes).unwrap(),
-            LogPayload::Record { .. } => unreachable!("streams are bytes"),
+            other => unreachable!("streams are bytes: {other:?}"),
         }
     }
 

@@ -144,6 +144,7 @@ impl Seen {
                 }
             }
             LogPayload::Record { text: line, .. } => text.push_str(&line),
+            LogPayload::Note { note, .. } => unreachable!("a process has nothing to note: {note:?}"),
         }
     }
 }

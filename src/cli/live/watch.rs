@@ -76,7 +76,7 @@ impl Watch {
                 self.flush(step, &mut lines);
             }
             self.run.apply(&self.plan, &Fact { at: event.timestamp, event: fact.clone() });
-        } else {
+        } else if event.is_chunk() {
             self.log(&event.data, &mut lines);
         }
         for line in &lines {

@@ -125,6 +125,10 @@ impl Store for MemoryStore {
         Ok(self.state().run(run).map(|run| run.events_after(after, limit)).unwrap_or_default())
     }
 
+    async fn facts(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {
+        Ok(self.state().run(run).map(|run| run.facts_after(after, limit)).unwrap_or_default())
+    }
+
     async fn steps(&self, run: RunId) -> Result<Vec<StepRow>, StoreError> {
         Ok(self.state().run(run).map(|run| run.steps.values().cloned().collect()).unwrap_or_default())
     }

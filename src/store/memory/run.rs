@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    model::{Micros, RunStatus, StepIx, WaitingOn, WorkerId},
+    model::{Category, Micros, RunStatus, StepIx, WaitingOn, WorkerId},
     ports::{CommitAnswer, NewRun, RunCommit, RunRow, SignalKind, SignalRow, StepRow, StoredEvent},
 };
 
@@ -75,7 +75,12 @@ impl Run {
     }
 
     pub(super) fn events_after(&self, after: u64, limit: usize) -> Vec<StoredEvent> {
-        self.events.values().filter(|event| event.sequence > after).take(limit).cloned().collect()
+        self.events.range(after.saturating_add(1)..).map(|(_, event)| event).take(limit).cloned().collect()
+    }
+
+    pub(super) fn facts_after(&self, after: u64, limit: usize) -> Vec<StoredEvent> {
+        let facts = self.events.range(after.saturating_add(1)..).map(|(_, event)| event);
+        facts.filter(|event| event.kind.category == Category::Lifecycle).take(limit).cloned().collect()
     }
 
     /// Takes an owned run from its dead owner.

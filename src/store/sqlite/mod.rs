@@ -206,6 +206,10 @@ impl Store for SqliteStore {
         reads::events(self, run, after, limit).await
     }
 
+    async fn facts(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {
+        reads::facts(self, run, after, limit).await
+    }
+
     async fn steps(&self, run: RunId) -> Result<Vec<StepRow>, StoreError> {
         reads::steps(self, run).await
     }

@@ -10,7 +10,7 @@ use super::{
     rows::{EventRecord, RunRecord, SignalRecord, StepRecord, decode_all},
 };
 use crate::{
-    model::{RunId, RunStatus, TenantId},
+    model::{Category, RunId, RunStatus, TenantId},
     ports::{Page, RunFilter, RunRow, SignalRow, StepRow, StoreError, StoredEvent},
 };
 
@@ -87,6 +87,17 @@ pub(super) async fn events(
     let Ok(after) = i64::try_from(after) else { return Ok(Vec::new()) };
     let arguments = arguments!(id(run.0), after, arguments::limit(limit));
     decode_all::<EventRecord, _>(&store.read(include_str!("queries/events.sql"), arguments).await?)
+}
+
+pub(super) async fn facts(
+    store: &SqliteStore,
+    run: RunId,
+    after: u64,
+    limit: usize,
+) -> Result<Vec<StoredEvent>, StoreError> {
+    let Ok(after) = i64::try_from(after) else { return Ok(Vec::new()) };
+    let arguments = arguments!(id(run.0), after, arguments::limit(limit), Category::Lifecycle.as_str());
+    decode_all::<EventRecord, _>(&store.read(include_str!("queries/facts.sql"), arguments).await?)
 }
 
 pub(super) async fn steps(store: &SqliteStore, run: RunId) -> Result<Vec<StepRow>, StoreError> {

@@ -23,8 +23,8 @@ use crate::{
         WorkerId,
     },
     ports::{
-        AttemptContext, ClaimRequest, Clock, CommitAnswer, Doorbell, Executor, Executors, Feed, Ids, Liveness,
-        LogStream, Mask, MaskStream, Masks, NewRun, Page, Queue, RunCommit, RunFilter, RunRow, SecretError,
+        Announcements, AttemptContext, ClaimRequest, Clock, CommitAnswer, Doorbell, Executor, Executors, Feed, Ids,
+        Liveness, LogStream, Mask, MaskStream, Masks, NewRun, Page, Queue, RunCommit, RunFilter, RunRow, SecretError,
         SecretValue, Secrets, SignalKind, SignalRow, Spool, StepRow, Store, StoreError, StoredEvent, Subscription,
         WorkerRow, Workspaces,
     },
@@ -208,6 +208,11 @@ impl Store for FaultyStore {
         self.truth.events(run, after, limit).await
     }
 
+    async fn facts(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {
+        self.slow().await;
+        self.truth.facts(run, after, limit).await
+    }
+
     async fn steps(&self, run: RunId) -> Result<Vec<StepRow>, StoreError> {
         self.truth.steps(run).await
     }
@@ -325,6 +330,16 @@ impl Feed for SimFeed {
     }
 
     fn close(&self, _: RunId) {}
+
+    fn is_watched(&self, _: TenantId) -> bool {
+        false
+    }
+
+    fn announce(&self, _: TenantId, _: &[Arc<Event>]) {}
+
+    fn subscribe_all(&self, _: TenantId) -> Box<dyn Announcements> {
+        unreachable!("nobody watches")
+    }
 }
 
 pub struct SimLiveness {
@@ -404,6 +419,7 @@ impl Executor for SimExecutor {
         }
         if self.below(3) == 0 {
             context.log.bytes(LogStream::Stdout, b"working".to_vec()).await;
+            context.log.note(Category::Dispatch, "told", serde_json::Map::new()).await?;
         }
         match self.below(8) {
             0 => Err(Failure::error("E", "it broke")),

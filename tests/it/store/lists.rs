@@ -1,8 +1,8 @@
 //! Lists: newest first, filtered, in pages.
 
 use opsroom::{
-    model::{RunId, RunStatus, TenantId, WaitingOn},
-    ports::{CommitAnswer, NewRun, RunCommit, RunFilter},
+    model::{Category, EventKind, RunId, RunStatus, TenantId, WaitingOn},
+    ports::{CommitAnswer, NewRun, RunCommit, RunFilter, StoredEvent},
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -131,4 +131,24 @@ pub async fn events_in_order(world: &World) {
     assert_eq!(after(u64::MAX, 10).await, []);
     assert_eq!(after(0, 0).await, []);
     assert_eq!(world.b.events(run_id(2), 0, 10).await.unwrap(), []);
+}
+
+pub async fn facts_are_events_of_one_category(world: &World) {
+    let row = world.owned(1, W1).await;
+    let kinds = [Category::Lifecycle, Category::Dispatch, Category::Llm, Category::Lifecycle, Category::System];
+    let events: Vec<_> = (1..)
+        .zip(kinds)
+        .map(|(sequence, category)| {
+            let kind = EventKind { category, action: "step_started".to_owned() };
+            StoredEvent { kind, ..event(sequence, json!({ "n": sequence })) }
+        })
+        .collect();
+    let commit = RunCommit { events: events.clone(), sequence_head: 5, ..next(&row) };
+    assert_eq!(world.commit(commit).await, CommitAnswer::Committed);
+    let facts = async |after, limit| world.b.facts(row.id, after, limit).await.unwrap();
+    assert_eq!(facts(0, 10).await, [events[0].clone(), events[3].clone()]);
+    assert_eq!(facts(0, 1).await, events[..1]);
+    assert_eq!(facts(1, 1).await, events[3..4]);
+    assert!(facts(4, 10).await.is_empty() && facts(u64::MAX, 10).await.is_empty());
+    assert_eq!(world.b.events(row.id, 0, 10).await.unwrap(), events);
 }

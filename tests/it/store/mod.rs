@@ -82,7 +82,8 @@ conformance! {
         newest_first_in_pages,
         filters,
         prefixes,
-        events_in_order;
+        events_in_order,
+        facts_are_events_of_one_category;
     dirty:
         any_text_and_number_comes_back,
         any_plan_and_worker_comes_back,

@@ -1,0 +1,5 @@
+//! The execution core in one process: lanes, owners, committer, reaper and services over real adapters.
+
+mod announcements;
+mod notes;
+mod world;
