@@ -5,6 +5,7 @@
 mod artifacts;
 mod executor;
 mod feed;
+mod idempotency;
 mod liveness;
 mod note;
 mod processes;
@@ -20,6 +21,7 @@ pub use executor::{
     AttemptContext, Executor, Executors, LogChunk, LogPayload, LogSender, LogSink, LogStream, log_channel,
 };
 pub use feed::{Announced, Announcements, Feed, Subscription};
+pub use idempotency::{IdempotencyStore, IdempotentAnswer};
 pub use liveness::Liveness;
 pub use note::Note;
 pub use processes::{Exit, Process, ProcessSpec, Processes, SpawnError};

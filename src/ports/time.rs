@@ -1,5 +1,7 @@
 //! Time and ids: the only sources of either.
 
+use uuid::Uuid;
+
 use crate::model::{Micros, RunId, WorkerId};
 
 /// The clock. Waiting is done with `tokio::time`; this only tells what time it is.
@@ -11,4 +13,6 @@ pub trait Clock: Send + Sync {
 pub trait Ids: Send + Sync {
     fn run_id(&self) -> RunId;
     fn worker_id(&self) -> WorkerId;
+    /// Names an HTTP request in logs and problems.
+    fn request_id(&self) -> Uuid;
 }

@@ -19,6 +19,10 @@ impl Ids for RandomIds {
     fn worker_id(&self) -> WorkerId {
         WorkerId(fresh())
     }
+
+    fn request_id(&self) -> Uuid {
+        fresh()
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the one place that draws ids")]

@@ -3,6 +3,7 @@
 //!
 //! One mutex over everything makes every verb serializable.
 
+mod idempotency;
 mod run;
 mod state;
 

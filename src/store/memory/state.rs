@@ -8,7 +8,9 @@ use std::{
 use super::run::Run;
 use crate::{
     model::{Digest, Lane, Micros, RunId, RunStatus, TenantId, WorkerId},
-    ports::{ClaimRequest, CommitAnswer, NewRun, Page, RunCommit, RunFilter, RunRow, StoreError, WorkerRow},
+    ports::{
+        ClaimRequest, CommitAnswer, IdempotentAnswer, NewRun, Page, RunCommit, RunFilter, RunRow, StoreError, WorkerRow,
+    },
     store::check::{self, Once},
 };
 
@@ -17,6 +19,8 @@ pub(super) struct State {
     plans: BTreeMap<(TenantId, Digest), Plan>,
     runs: BTreeMap<RunId, Run>,
     workers: BTreeMap<WorkerId, Worker>,
+    /// Of writes, by tenant and key.
+    pub(super) answers: BTreeMap<(TenantId, String), IdempotentAnswer>,
 }
 
 #[derive(Debug)]

@@ -12,6 +12,7 @@ mod arguments;
 mod commit;
 mod connect;
 mod errors;
+mod idempotency;
 mod inserts;
 mod migrate;
 mod reads;

@@ -60,8 +60,8 @@ pub(super) fn status_and_seq(run: RunId, row: &SqliteRow) -> Result<(RunStatus, 
 
 /// A row, for saying where something unreadable is.
 pub(super) struct Place {
-    table: &'static str,
-    row: String,
+    pub(super) table: &'static str,
+    pub(super) row: String,
 }
 
 impl Place {
@@ -69,7 +69,7 @@ impl Place {
         Place { table: "runs", row: id.to_string() }
     }
 
-    fn corrupt(&self, column: &'static str, why: impl Display) -> StoreError {
+    pub(super) fn corrupt(&self, column: &'static str, why: impl Display) -> StoreError {
         StoreError::Corrupt { table: self.table, column, row: self.row.clone(), why: why.to_string() }
     }
 
@@ -85,7 +85,11 @@ impl Place {
         serde_json::from_str(text).map_err(|why| self.corrupt(column, why))
     }
 
-    fn number<T: TryFrom<i64, Error: Display>>(&self, column: &'static str, number: i64) -> Result<T, StoreError> {
+    pub(super) fn number<T: TryFrom<i64, Error: Display>>(
+        &self,
+        column: &'static str,
+        number: i64,
+    ) -> Result<T, StoreError> {
         T::try_from(number).map_err(|why| self.corrupt(column, format!("{number}: {why}")))
     }
 }

@@ -265,6 +265,10 @@ impl Ids for SimIds {
     fn worker_id(&self) -> WorkerId {
         WorkerId(self.next())
     }
+
+    fn request_id(&self) -> Uuid {
+        self.next()
+    }
 }
 
 /// Doorbells that are lost or ring twice.

@@ -6,6 +6,7 @@
 mod claims;
 mod commits;
 mod dirty;
+mod idempotency;
 mod lists;
 mod races;
 mod runs;
@@ -88,6 +89,10 @@ conformance! {
         any_text_and_number_comes_back,
         any_plan_and_worker_comes_back,
         large_and_deep;
+    idempotency:
+        the_first_answer_is_kept,
+        keys_belong_to_tenants,
+        old_answers_are_pruned;
     races:
         no_run_is_claimed_twice,
         park_against_signal,

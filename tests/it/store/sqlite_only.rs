@@ -186,7 +186,7 @@ async fn a_full_disk_is_full_and_passes() {
     assert_eq!(world.store.commit(&[commit]).await.unwrap(), [CommitAnswer::Committed]);
 }
 
-const MIGRATIONS: [(&str, &str); 2] = [
+const MIGRATIONS: &[(&str, &str)] = &[
     (
         include_str!("../../../migrations/sqlite/0001_init.up.sql"),
         include_str!("../../../migrations/sqlite/0001_init.down.sql"),
@@ -194,6 +194,10 @@ const MIGRATIONS: [(&str, &str); 2] = [
     (
         include_str!("../../../migrations/sqlite/0002_probes.up.sql"),
         include_str!("../../../migrations/sqlite/0002_probes.down.sql"),
+    ),
+    (
+        include_str!("../../../migrations/sqlite/0006_idempotency.up.sql"),
+        include_str!("../../../migrations/sqlite/0006_idempotency.down.sql"),
     ),
 ];
 

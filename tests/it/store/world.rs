@@ -7,7 +7,10 @@ use opsroom::{
         Category, Digest, EventKind, Failure, Lane, Micros, RunId, RunStatus, StepIx, StepStatus, TenantId, WaitingOn,
         WorkerId,
     },
-    ports::{ClaimRequest, CommitAnswer, NewRun, RunCommit, RunRow, SignalKind, StepRow, Store, StoredEvent, Trigger},
+    ports::{
+        ClaimRequest, CommitAnswer, IdempotencyStore, NewRun, RunCommit, RunRow, SignalKind, StepRow, Store,
+        StoredEvent, Trigger,
+    },
     store::{MemoryStore, SqliteStore},
 };
 use serde_json::{Map, Value, json};
@@ -22,13 +25,15 @@ pub const T0: Micros = Micros(1_790_000_000_000_000);
 pub struct World {
     pub a: Arc<dyn Store>,
     pub b: Arc<dyn Store>,
+    /// The same two, as keepers of answers.
+    pub answers: [Arc<dyn IdempotencyStore>; 2],
     _folder: Option<tempfile::TempDir>,
 }
 
 impl World {
     pub async fn memory() -> World {
         let store = Arc::new(MemoryStore::new());
-        World { a: store.clone(), b: store, _folder: None }.with_plan().await
+        World { a: store.clone(), b: store.clone(), answers: [store.clone(), store], _folder: None }.with_plan().await
     }
 
     pub async fn sqlite() -> World {
@@ -36,7 +41,7 @@ impl World {
         let path = folder.path().join("opsroom.db");
         let a = Arc::new(SqliteStore::open(&path).await.unwrap());
         let b = Arc::new(SqliteStore::open(&path).await.unwrap());
-        World { a, b, _folder: Some(folder) }.with_plan().await
+        World { a: a.clone(), b: b.clone(), answers: [a, b], _folder: Some(folder) }.with_plan().await
     }
 
     async fn with_plan(self) -> World {
