@@ -13,8 +13,10 @@ pub mod extract;
 mod health;
 pub mod idempotency;
 pub mod problem;
+mod reference;
 mod request;
 pub mod respond;
+mod ui;
 
 use std::sync::Arc;
 
@@ -43,7 +45,7 @@ impl std::fmt::Debug for Services {
 /// All routes, with what every request goes through.
 pub fn router(services: Services) -> Router {
     let Services { runs: _, idempotency, ids } = services;
-    let routes = Router::new().merge(health::routes()).merge(docs::routes());
+    let routes = Router::new().merge(health::routes()).merge(docs::routes()).merge(ui::routes());
     routes
         .fallback(nothing_here)
         .method_not_allowed_fallback(not_with_this_method)
