@@ -13,7 +13,7 @@ const CHANGES = ['run_created', 'run_queued', 'run_claimed', 'run_started', 'run
 const FOLLOWED = 16, MANY_STEPS = 200;
 
 export function board(main, filters) {
-  const view = { filters, ended: 25, steps: new Map(), owned: [], items: 0 };
+  const view = { filters, ended: 25, steps: new Map(), owned: [] };
   const nodes = { bar: bar(view), state: h('div'), lanes: h('div', { class: 'lanes' }), ended: h('section', { class: 'ended' }) };
   main.append(h('h1', { class: 'unseen' }, 'Board'), nodes.bar, nodes.state, nodes.lanes, nodes.ended);
   nodes.more = h('button', { onclick: () => { view.ended = 200; load(); } }, 'Show more');
@@ -27,9 +27,10 @@ export function board(main, filters) {
     if (name === 'lifecycle.run_finished') announce(`A run has ${words(event.data.status)}.`);
     load();
   });
-  const timer = setInterval(() => document.hidden || poll(), 2000);
+  // Steps make no events here; and runs of other processes on the same data folder may make none.
+  const timers = [setInterval(() => document.hidden || poll(), 2000), setInterval(() => document.hidden || load(), 10000)];
   refresh(view, nodes).then(poll);
-  return () => { end(); load.stop(); poll.stop(); clearInterval(timer); };
+  return () => { end(); load.stop(); poll.stop(); timers.forEach(clearInterval); };
 }
 
 /** The filters; a change is a new address, so that it can be kept and sent. */
