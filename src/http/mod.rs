@@ -10,12 +10,14 @@ pub mod access;
 pub mod contract;
 mod docs;
 pub mod extract;
-mod health;
+pub mod health;
 pub mod idempotency;
+pub mod metrics;
 pub mod problem;
 mod reference;
 mod request;
 pub mod respond;
+pub mod server;
 mod ui;
 
 use std::sync::Arc;
@@ -23,7 +25,10 @@ use std::sync::Arc;
 use axum::{Router, middleware};
 
 use self::{
+    access::Access,
+    health::Health,
     idempotency::Idempotency,
+    metrics::Metrics,
     problem::{Code, Problem},
 };
 use crate::{control::Runs, ports::Ids};
@@ -32,6 +37,9 @@ use crate::{control::Runs, ports::Ids};
 #[derive(Clone)]
 pub struct Services {
     pub runs: Runs,
+    pub access: Access,
+    pub health: Health,
+    pub metrics: Metrics,
     pub idempotency: Idempotency,
     pub ids: Arc<dyn Ids>,
 }
@@ -44,13 +52,19 @@ impl std::fmt::Debug for Services {
 
 /// All routes, with what every request goes through.
 pub fn router(services: Services) -> Router {
-    let Services { runs: _, idempotency, ids } = services;
-    let routes = Router::new().merge(health::routes()).merge(docs::routes()).merge(ui::routes());
+    let Services { runs: _, access, health, metrics, idempotency, ids } = services;
+    let routes = Router::new()
+        .merge(access::routes(access.clone()))
+        .merge(docs::routes())
+        .merge(health::routes(health))
+        .merge(metrics::routes(metrics))
+        .merge(ui::routes());
     routes
         .fallback(nothing_here)
         .method_not_allowed_fallback(not_with_this_method)
         .layer(middleware::from_fn_with_state(idempotency, idempotency::answer_once))
         .layer(middleware::from_fn(request::only_known_parameters))
+        .layer(middleware::from_fn_with_state(access, access::guard))
         .layer(middleware::from_fn_with_state(ids, request::around))
 }
 

@@ -5,6 +5,7 @@
 
 mod idempotency;
 mod run;
+mod runbooks;
 mod state;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

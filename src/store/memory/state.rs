@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-use super::run::Run;
+use super::{run::Run, runbooks::Runbooks};
 use crate::{
     model::{Digest, Lane, Micros, RunId, RunStatus, TenantId, WorkerId},
     ports::{
@@ -21,6 +21,7 @@ pub(super) struct State {
     workers: BTreeMap<WorkerId, Worker>,
     /// Of writes, by tenant and key.
     pub(super) answers: BTreeMap<(TenantId, String), IdempotentAnswer>,
+    pub(super) runbooks: Runbooks,
 }
 
 #[derive(Debug)]

@@ -15,8 +15,10 @@ mod errors;
 mod idempotency;
 mod inserts;
 mod migrate;
+mod probe;
 mod reads;
 mod rows;
+mod runbooks;
 mod writer;
 
 use std::{path::Path, time::Duration};

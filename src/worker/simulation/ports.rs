@@ -23,11 +23,12 @@ use crate::{
         WorkerId,
     },
     ports::{
-        Announcements, AttemptContext, ClaimRequest, Clock, CommitAnswer, Doorbell, Executor, Executors, Feed, Ids,
-        Liveness, LogStream, Mask, MaskStream, Masks, NewRun, Page, Queue, RunCommit, RunFilter, RunRow, SecretError,
-        SecretValue, Secrets, SignalKind, SignalRow, Spool, StepRow, Store, StoreError, StoredEvent, Subscription,
-        WorkerRow, Workspaces,
+        Announcements, AttemptContext, BundleError, Bundles, ClaimRequest, Clock, CommitAnswer, Doorbell, Executor,
+        Executors, Feed, Ids, Liveness, LogStream, Mask, MaskStream, Masks, NewRun, Page, Queue, RunCommit, RunFilter,
+        RunRow, SecretError, SecretValue, Secrets, SignalKind, SignalRow, Spool, StepRow, Store, StoreError,
+        StoredEvent, Subscription, WorkerRow, Workspaces,
     },
+    runbook::Bundle,
     store::MemoryStore,
 };
 
@@ -457,7 +458,19 @@ impl Spool for SimRest {
         Ok(Vec::new())
     }
 
+    fn size(&self, _: RunId) -> io::Result<u64> {
+        Ok(0)
+    }
+
     fn close(&self, _: RunId) {}
+
+    fn remove(&self, _: RunId) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn runs(&self, _: usize) -> io::Result<Vec<RunId>> {
+        Ok(Vec::new())
+    }
 }
 
 #[async_trait]
@@ -509,4 +522,15 @@ impl Workspaces for SimRest {
     fn hand_on_scratch(&self, _: RunId, _: PathBuf) {}
 
     fn close(&self, _: RunId, _: bool) {}
+}
+
+#[async_trait]
+impl Bundles for SimRest {
+    async fn put(&self, _: &Bundle) -> Result<(), BundleError> {
+        Ok(())
+    }
+
+    async fn lay(&self, digest: Digest) -> Result<PathBuf, BundleError> {
+        Err(BundleError::Missing(digest))
+    }
 }
