@@ -15,6 +15,7 @@ mod queue;
 mod runbook_folder;
 mod runbooks;
 mod secrets;
+mod sessions;
 mod spool;
 mod store;
 mod time;
@@ -35,10 +36,11 @@ pub use queue::{Doorbell, Queue};
 pub use runbook_folder::{FolderFile, FolderScan, FolderText, RunbookFolder};
 pub use runbooks::{NewRunbookVersion, RunbookPut, RunbookStore, RunbookVersionRow};
 pub use secrets::{Mask, MaskStream, Masks, SecretError, SecretValue, Secrets};
+pub use sessions::{SessionChange, SessionFilter, SessionRow, SessionStore};
 pub use spool::Spool;
 pub use store::{
-    ClaimRequest, CommitAnswer, NewRun, Page, RunBirth, RunCommit, RunFilter, RunRow, SignalKind, SignalRow, StepRow,
-    Store, StoreError, StoredEvent, Trigger, WorkerRow,
+    ClaimRequest, CommitAnswer, Creation, Idempotency, LabelFilter, LiveCount, NewRun, Page, RunBirth, RunCommit,
+    RunFilter, RunRow, SignalKind, SignalRow, StepRow, Store, StoreError, StoredEvent, Trigger, WorkerRow,
 };
 pub use time::{Clock, Ids};
 pub use workspaces::{ARTIFACTS, Workspaces};
