@@ -17,10 +17,12 @@ pub mod idempotency;
 pub mod metrics;
 pub mod plan_document;
 pub mod problem;
+mod reference;
 mod request;
 pub mod respond;
 pub mod server;
 mod sse;
+mod ui;
 
 use std::sync::Arc;
 
@@ -65,7 +67,8 @@ pub fn router(services: Services) -> Router {
         .merge(events::routes(streams.clone()))
         .merge(aliases::routes(streams))
         .merge(health::routes(health))
-        .merge(metrics::routes(metrics));
+        .merge(metrics::routes(metrics))
+        .merge(ui::routes());
     routes
         .fallback(nothing_here)
         .method_not_allowed_fallback(not_with_this_method)
