@@ -3,6 +3,7 @@
 //! The only module that reads the clock and draws ids.
 
 mod artifacts;
+mod burials;
 mod clock;
 mod ids;
 mod liveness;
@@ -16,6 +17,7 @@ pub mod tls;
 mod workspaces;
 
 pub use artifacts::FolderArtifacts;
+pub use burials::{Burials, supervisor_lock};
 pub use clock::SystemClock;
 pub use ids::RandomIds;
 pub use liveness::{FlockLiveness, WorkerLock};

@@ -93,7 +93,7 @@ impl Fleet {
             executors: self.executors.clone(),
             workspaces: Arc::new(SimRest),
             signals: Signals::default(),
-            limits: Limits { slots: 3, grace: Duration::from_millis(20), ..Limits::default() },
+            limits: Limits { slots: 3, grace: Duration::from_millis(20), patient: true, ..Limits::default() },
         }
     }
 

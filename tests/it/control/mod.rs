@@ -2,5 +2,7 @@
 
 mod announcements;
 mod notes;
+mod patience;
 mod stops;
+mod strays;
 mod world;
