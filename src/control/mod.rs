@@ -11,6 +11,7 @@ mod handoff;
 mod history;
 mod outputs;
 mod owner;
+mod patience;
 mod plans;
 mod problems;
 mod reaper;
@@ -21,6 +22,7 @@ mod runs;
 mod said;
 mod session;
 mod signals;
+mod strays;
 mod stream;
 mod submit;
 mod taking_up;
@@ -33,7 +35,7 @@ use crate::{
 };
 
 pub use attempt::render;
-pub use committer::{CommitError, Committer};
+pub use committer::{CommitError, Committer, Terms};
 pub use handoff::{Arrivals, Handoff};
 pub use history::{EventPage, EventRange, History, HistoryError, HistoryReader, KEPT, RangeError, parse_cursor};
 pub use owner::{Born, Claim, OwnError, Owned, Owner};
@@ -90,10 +92,14 @@ pub struct Limits {
     pub grace: Duration,
     /// A step's outputs, as JSON.
     pub outputs: usize,
+    /// While the store is full or cannot be reached: whether owners keep their runs and try again until they are
+    /// dropped, with what their attempts came to in memory. If not, they give up, and the run is taken up again by
+    /// whoever finds their process dead.
+    pub patient: bool,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { slots: 64, grace: Duration::from_secs(5), outputs: 256 * 1024 }
+        Limits { slots: 64, grace: Duration::from_secs(5), outputs: 256 * 1024, patient: false }
     }
 }
