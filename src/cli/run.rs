@@ -10,7 +10,6 @@ use super::{
     document::RunDocument,
     embedded::{Embedded, EmbeddedWorker},
     fault::{Fault, exit, io_fault},
-    history::History,
     interrupt::Interrupts,
     leftovers,
     live::{View, Watch},
@@ -19,7 +18,7 @@ use super::{
 };
 use crate::{
     control::{Owned, RunView, Submission, Wishes},
-    model::{Event, RunId, RunStatus},
+    model::{Event, RunId, RunStatus, TenantId},
     ports::{Artifacts, Subscription, Trigger},
 };
 
@@ -140,7 +139,7 @@ impl Show<'_> {
 
     async fn catch_up(&mut self, until: u64) -> Result<(), Fault> {
         let world = &self.embedded.world;
-        let mut history = History::new(world.store.clone(), world.spool.clone(), self.run, self.watch.last);
+        let mut history = world.history(TenantId::DEFAULT).reader(self.run, self.watch.last);
         while let Some(event) = history.next().await? {
             if event.sequence >= until {
                 break;

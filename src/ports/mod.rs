@@ -3,6 +3,7 @@
 //! No implementation lives here; adapters are on floor 4 and never know each other.
 
 mod artifacts;
+mod bundles;
 mod executor;
 mod feed;
 mod idempotency;
@@ -10,6 +11,8 @@ mod liveness;
 mod note;
 mod processes;
 mod queue;
+mod runbook_folder;
+mod runbooks;
 mod secrets;
 mod sessions;
 mod spool;
@@ -18,6 +21,7 @@ mod time;
 mod workspaces;
 
 pub use artifacts::{ArtifactError, Artifacts};
+pub use bundles::{BundleError, Bundles};
 pub use executor::{
     AttemptContext, Executor, Executors, LogChunk, LogPayload, LogSender, LogSink, LogStream, log_channel,
 };
@@ -27,6 +31,8 @@ pub use liveness::Liveness;
 pub use note::Note;
 pub use processes::{Exit, Process, ProcessSpec, Processes, SpawnError};
 pub use queue::{Doorbell, Queue};
+pub use runbook_folder::{FolderFile, FolderScan, FolderText, RunbookFolder};
+pub use runbooks::{NewRunbookVersion, RunbookPut, RunbookStore, RunbookVersionRow};
 pub use secrets::{Mask, MaskStream, Masks, SecretError, SecretValue, Secrets};
 pub use sessions::{SessionChange, SessionFilter, SessionRow, SessionStore};
 pub use spool::Spool;

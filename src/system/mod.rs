@@ -3,11 +3,14 @@
 //! The only module that reads the clock and draws ids.
 
 mod artifacts;
+mod beside;
+mod bundles;
 mod clock;
 mod ids;
 mod liveness;
 mod mask;
 mod processes;
+mod runbook_folder;
 mod secrets;
 mod spool;
 #[cfg(target_os = "linux")]
@@ -16,11 +19,14 @@ pub mod tls;
 mod workspaces;
 
 pub use artifacts::FolderArtifacts;
+pub use beside::gather;
+pub use bundles::FolderBundles;
 pub use clock::SystemClock;
 pub use ids::RandomIds;
 pub use liveness::{FlockLiveness, WorkerLock};
 pub use mask::{SecretMask, SecretMasks};
 pub use processes::{Grouped, Supervised, SupervisorConfig, kill_leftovers, supervisor_hook, wait_until_gone};
+pub use runbook_folder::NotifiedFolder;
 pub use secrets::EnvSecrets;
 pub use spool::FolderSpool;
 pub use workspaces::FolderWorkspaces;

@@ -21,7 +21,9 @@ use crate::{
     queue::ChannelQueue,
     runbook::Plan,
     store::SqliteStore,
-    system::{EnvSecrets, FolderSpool, FolderWorkspaces, RandomIds, SecretMasks, SystemClock},
+    system::{
+        EnvSecrets, FolderArtifacts, FolderBundles, FolderSpool, FolderWorkspaces, RandomIds, SecretMasks, SystemClock,
+    },
     worker::{Ended, LaneConfig, Lanes},
 };
 
@@ -54,6 +56,10 @@ impl Rig {
             masks: Arc::new(SecretMasks::default()),
             executors: Arc::new(Probed { registry, bodies: bodies.clone() }),
             workspaces: Arc::new(FolderWorkspaces::new(dir)),
+            bundles: Arc::new(FolderBundles::new(
+                Arc::new(FolderArtifacts::new(dir.join("artifacts"))?),
+                dir.join("bundles"),
+            )),
             signals: Signals::default(),
             limits: Limits::default(),
         };

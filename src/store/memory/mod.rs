@@ -6,6 +6,7 @@
 mod idempotency;
 mod list;
 mod run;
+mod runbooks;
 mod sessions;
 mod state;
 

@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-use super::{list, run::Run};
+use super::{list, run::Run, runbooks::Runbooks};
 use crate::{
     model::{Digest, Lane, Micros, RunId, RunStatus, SessionId, TenantId, WorkerId},
     ports::{
@@ -23,6 +23,7 @@ pub(super) struct State {
     /// Of writes, by tenant and key.
     pub(super) answers: BTreeMap<(TenantId, String), IdempotentAnswer>,
     pub(super) sessions: BTreeMap<SessionId, SessionRow>,
+    pub(super) runbooks: Runbooks,
 }
 
 #[derive(Debug)]

@@ -19,6 +19,7 @@ mod list;
 mod migrate;
 mod reads;
 mod rows;
+mod runbooks;
 mod sessions;
 mod writer;
 

@@ -23,11 +23,12 @@ use crate::{
         TenantId, WorkerId,
     },
     ports::{
-        Announcements, AttemptContext, ClaimRequest, Clock, CommitAnswer, Creation, Doorbell, Executor, Executors,
-        Feed, Idempotency, Ids, LiveCount, Liveness, LogStream, Mask, MaskStream, Masks, NewRun, Page, Queue,
-        RunCommit, RunFilter, RunRow, SecretError, SecretValue, Secrets, SignalKind, SignalRow, Spool, StepRow, Store,
-        StoreError, StoredEvent, Subscription, WorkerRow, Workspaces,
+        Announcements, AttemptContext, BundleError, Bundles, ClaimRequest, Clock, CommitAnswer, Creation, Doorbell,
+        Executor, Executors, Feed, Idempotency, Ids, LiveCount, Liveness, LogStream, Mask, MaskStream, Masks, NewRun,
+        Page, Queue, RunCommit, RunFilter, RunRow, SecretError, SecretValue, Secrets, SignalKind, SignalRow, Spool,
+        StepRow, Store, StoreError, StoredEvent, Subscription, WorkerRow, Workspaces,
     },
+    runbook::Bundle,
     store::MemoryStore,
 };
 
@@ -469,7 +470,19 @@ impl Spool for SimRest {
         Ok(Vec::new())
     }
 
+    fn size(&self, _: RunId) -> io::Result<u64> {
+        Ok(0)
+    }
+
     fn close(&self, _: RunId) {}
+
+    fn remove(&self, _: RunId) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn runs(&self, _: usize) -> io::Result<Vec<RunId>> {
+        Ok(Vec::new())
+    }
 }
 
 #[async_trait]
@@ -521,4 +534,15 @@ impl Workspaces for SimRest {
     fn hand_on_scratch(&self, _: RunId, _: PathBuf) {}
 
     fn close(&self, _: RunId, _: bool) {}
+}
+
+#[async_trait]
+impl Bundles for SimRest {
+    async fn put(&self, _: &Bundle) -> Result<(), BundleError> {
+        Ok(())
+    }
+
+    async fn lay(&self, digest: Digest) -> Result<PathBuf, BundleError> {
+        Err(BundleError::Missing(digest))
+    }
 }

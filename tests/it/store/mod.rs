@@ -9,6 +9,7 @@ mod dirty;
 mod idempotency;
 mod lists;
 mod races;
+mod runbooks;
 mod runs;
 mod sessions;
 mod signals;
@@ -100,6 +101,15 @@ conformance! {
         a_key_creates_once,
         one_of_many_requests_creates,
         a_session_is_created_once;
+    runbooks:
+        versions_are_numbered_per_name_and_tenant,
+        the_same_content_makes_no_version,
+        what_a_file_was_before_does_not_come_back_by_itself,
+        a_version_keeps_its_own_source,
+        a_version_needs_its_plan,
+        names_in_pages,
+        versions_in_pages,
+        puts_at_the_same_time;
     dirty:
         any_text_and_number_comes_back,
         any_plan_and_worker_comes_back,

@@ -200,6 +200,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
         include_str!("../../../migrations/sqlite/0003_sessions.down.sql"),
     ),
     (
+        include_str!("../../../migrations/sqlite/0004_runbooks.up.sql"),
+        include_str!("../../../migrations/sqlite/0004_runbooks.down.sql"),
+    ),
+    (
         include_str!("../../../migrations/sqlite/0006_idempotency.up.sql"),
         include_str!("../../../migrations/sqlite/0006_idempotency.down.sql"),
     ),

@@ -8,8 +8,8 @@ use opsroom::{
         WorkerId,
     },
     ports::{
-        ClaimRequest, CommitAnswer, IdempotencyStore, NewRun, RunCommit, RunRow, SessionStore, SignalKind, StepRow,
-        Store, StoredEvent, Trigger,
+        ClaimRequest, CommitAnswer, IdempotencyStore, NewRun, RunCommit, RunRow, RunbookStore, SessionStore,
+        SignalKind, StepRow, Store, StoredEvent, Trigger,
     },
     store::{MemoryStore, SqliteStore},
 };
@@ -31,13 +31,18 @@ pub struct World {
     pub b: Arc<dyn AnyStore>,
     /// The same two, as keepers of answers.
     pub answers: [Arc<dyn IdempotencyStore>; 2],
+    /// The same two, as the port of runbooks.
+    pub runbooks: [Arc<dyn RunbookStore>; 2],
     _folder: Option<tempfile::TempDir>,
 }
 
 impl World {
     pub async fn memory() -> World {
         let store = Arc::new(MemoryStore::new());
-        World { a: store.clone(), b: store.clone(), answers: [store.clone(), store], _folder: None }.with_plan().await
+        let answers: [Arc<dyn IdempotencyStore>; 2] = [store.clone(), store.clone()];
+        World { a: store.clone(), b: store.clone(), answers, runbooks: [store.clone(), store], _folder: None }
+            .with_plan()
+            .await
     }
 
     pub async fn sqlite() -> World {
@@ -45,7 +50,9 @@ impl World {
         let path = folder.path().join("opsroom.db");
         let a = Arc::new(SqliteStore::open(&path).await.unwrap());
         let b = Arc::new(SqliteStore::open(&path).await.unwrap());
-        World { a: a.clone(), b: b.clone(), answers: [a, b], _folder: Some(folder) }.with_plan().await
+        let runbooks: [Arc<dyn RunbookStore>; 2] = [a.clone(), b.clone()];
+        let answers: [Arc<dyn IdempotencyStore>; 2] = [a.clone(), b.clone()];
+        World { a, b, answers, runbooks, _folder: Some(folder) }.with_plan().await
     }
 
     async fn with_plan(self) -> World {
