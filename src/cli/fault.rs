@@ -95,7 +95,7 @@ impl From<HistoryError> for Fault {
     fn from(error: HistoryError) -> Fault {
         match error {
             HistoryError::Store(error) => error.into(),
-            HistoryError::NotFound(_) => Fault::refused("RUN_NOT_FOUND", error.to_string()),
+            HistoryError::NotFound(_) | HistoryError::Expired(_) => Fault::refused("RUN_NOT_FOUND", error.to_string()),
             HistoryError::Spool { error, .. } => io_fault("SPOOL_UNREADABLE", "the logs of the run", &error),
         }
     }

@@ -37,7 +37,7 @@ use crate::{
 pub use attempt::render;
 pub use committer::{CommitError, Committer};
 pub use handoff::{Arrivals, Handoff};
-pub use history::{EventPage, EventRange, History, HistoryError, HistoryReader, RangeError};
+pub use history::{EventPage, EventRange, History, HistoryError, HistoryReader, KEPT, RangeError, parse_cursor};
 pub use owner::{Born, Claim, OwnError, Owned, Owner};
 pub use plans::{PlanError, Plans};
 pub use problems::Problem;

@@ -2,10 +2,13 @@
 //!
 //! No implementation lives here; adapters are on floor 4 and never know each other.
 
+mod archives;
+mod artifact_index;
 mod artifacts;
 mod bundles;
 mod executor;
 mod feed;
+mod health;
 mod idempotency;
 mod liveness;
 mod note;
@@ -20,12 +23,15 @@ mod store;
 mod time;
 mod workspaces;
 
-pub use artifacts::{ArtifactError, Artifacts};
+pub use archives::{ArchiveRow, ArchiveStore, EndedRun};
+pub use artifact_index::{ArtifactCursor, ArtifactIndex, ArtifactPlace, ArtifactRow};
+pub use artifacts::{ArtifactError, ArtifactReader, ArtifactWriter, Artifacts};
 pub use bundles::{BundleError, Bundles};
 pub use executor::{
     AttemptContext, Executor, Executors, LogChunk, LogPayload, LogSender, LogSink, LogStream, log_channel,
 };
 pub use feed::{Announced, Announcements, Feed, Subscription};
+pub use health::{Probe, Unready};
 pub use idempotency::{IdempotencyStore, IdempotentAnswer};
 pub use liveness::Liveness;
 pub use note::Note;

@@ -22,8 +22,8 @@ pub(super) struct State {
     workers: BTreeMap<WorkerId, Worker>,
     /// Of writes, by tenant and key.
     pub(super) answers: BTreeMap<(TenantId, String), IdempotentAnswer>,
-    pub(super) sessions: BTreeMap<SessionId, SessionRow>,
     pub(super) runbooks: Runbooks,
+    pub(super) sessions: BTreeMap<SessionId, SessionRow>,
 }
 
 #[derive(Debug)]

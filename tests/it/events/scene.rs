@@ -60,6 +60,8 @@ impl Scene {
         let plan = Digest::of(b"{}");
         self.store.put_plan(TenantId::DEFAULT, plan, b"{}", "").await.unwrap();
         let run = NewRun {
+            session: None,
+            runbook_version: None,
             id: RUN,
             tenant: TenantId::DEFAULT,
             runbook: "talk".into(),
