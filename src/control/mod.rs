@@ -48,7 +48,7 @@ pub use runbooks::{Checked, Draft, Origin, Put, RunbookVersion, RunbookView, Run
 pub use runs::{RunView, Runs, RunsError};
 pub use sessions::{AnswerWithSession, LaneCount, NewSession, Opened, SessionView, Sessions, SessionsError};
 pub use signals::Signals;
-pub use stream::{EventStream, Item, Shown, Streams};
+pub use stream::{Change, Changes, EventStream, Item, Shown, Streams};
 pub use submit::{Answer, Once, Submission, SubmitError, Submitted, Wishes};
 pub use why::{Blocker, BlockerKind, Why};
 

@@ -65,8 +65,6 @@ impl Scene {
             id: RUN,
             tenant: TenantId::DEFAULT,
             runbook: "talk".into(),
-            runbook_version: None,
-            session: None,
             plan,
             lane: Lane::A,
             priority: 0,
