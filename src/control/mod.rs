@@ -21,11 +21,13 @@ mod runbooks;
 mod runs;
 mod said;
 mod session;
+mod sessions;
 mod signals;
 mod strays;
 mod stream;
 mod submit;
 mod taking_up;
+mod why;
 
 use std::{sync::Arc, time::Duration};
 
@@ -46,9 +48,11 @@ pub use rest::StepView;
 pub use runbook_sync::{RunbookSync, put_shipped};
 pub use runbooks::{Checked, Draft, Origin, Put, RunbookVersion, RunbookView, Runbooks, RunbooksError};
 pub use runs::{RunView, Runs, RunsError};
+pub use sessions::{AnswerWithSession, LaneCount, NewSession, Opened, SessionView, Sessions, SessionsError};
 pub use signals::Signals;
 pub use stream::{Change, Changes, EventStream, Item, Shown, Streams};
-pub use submit::{Once, Submission, SubmitError, Submitted, Wishes};
+pub use submit::{Answer, Once, Submission, SubmitError, Submitted, Wishes};
+pub use why::{Blocker, BlockerKind, Why};
 
 /// Everything outside that owners need. Cheap to clone.
 #[derive(Clone)]
