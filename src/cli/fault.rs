@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::out::Out;
 use crate::{
-    control::{HistoryError, OwnError, PlanError, RunsError},
+    control::{HistoryError, OwnError, PlanError, RunsError, SubmitError},
     ports::StoreError,
 };
 
@@ -143,6 +143,22 @@ fn commit_fault(message: &str) -> Fault {
     }
     Fault::internal("STORE_UNAVAILABLE", message)
         .help("check the disk of the data folder; then `opsroom recover` finishes the run")
+}
+
+impl From<SubmitError> for Fault {
+    fn from(error: SubmitError) -> Fault {
+        let message = error.to_string();
+        match error {
+            SubmitError::Store(error) => error.into(),
+            SubmitError::KeyReused => Fault::refused("IDEMPOTENCY_KEY_REUSED", message).help("give another key"),
+            SubmitError::NoSession(_) => {
+                Fault::refused("SESSION_NOT_FOUND", message).help("`opsroom sessions` lists them")
+            }
+            SubmitError::SessionArchived(_) => {
+                Fault::refused("SESSION_ARCHIVED", message).help("reopen it, or take another session")
+            }
+        }
+    }
 }
 
 impl From<RunsError> for Fault {

@@ -12,11 +12,13 @@ pub mod contract;
 mod docs;
 mod events;
 pub mod extract;
-mod health;
+pub mod health;
 pub mod idempotency;
+pub mod metrics;
 pub mod problem;
 mod request;
 pub mod respond;
+pub mod server;
 mod sse;
 
 use std::sync::Arc;
@@ -24,7 +26,10 @@ use std::sync::Arc;
 use axum::{Router, middleware};
 
 use self::{
+    access::Access,
+    health::Health,
     idempotency::Idempotency,
+    metrics::Metrics,
     problem::{Code, Problem},
 };
 use crate::{
@@ -37,6 +42,9 @@ use crate::{
 pub struct Services {
     pub runs: Runs,
     pub streams: Streams,
+    pub access: Access,
+    pub health: Health,
+    pub metrics: Metrics,
     pub idempotency: Idempotency,
     pub ids: Arc<dyn Ids>,
 }
@@ -49,17 +57,20 @@ impl std::fmt::Debug for Services {
 
 /// All routes, with what every request goes through.
 pub fn router(services: Services) -> Router {
-    let Services { runs: _, streams, idempotency, ids } = services;
+    let Services { runs: _, streams, access, health, metrics, idempotency, ids } = services;
     let routes = Router::new()
-        .merge(health::routes())
+        .merge(access::routes(access.clone()))
+        .merge(aliases::routes(streams.clone()))
         .merge(docs::routes())
-        .merge(events::routes(streams.clone()))
-        .merge(aliases::routes(streams));
+        .merge(events::routes(streams))
+        .merge(health::routes(health))
+        .merge(metrics::routes(metrics));
     routes
         .fallback(nothing_here)
         .method_not_allowed_fallback(not_with_this_method)
         .layer(middleware::from_fn_with_state(idempotency, idempotency::answer_once))
         .layer(middleware::from_fn(request::only_known_parameters))
+        .layer(middleware::from_fn_with_state(access, access::guard))
         .layer(middleware::from_fn_with_state(ids, request::around))
 }
 

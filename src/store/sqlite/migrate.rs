@@ -29,6 +29,7 @@ macro_rules! migration {
 const MIGRATIONS: &[Migration] = &[
     migration!("0001_init"),
     migration!("0002_probes"),
+    migration!("0003_sessions"),
     migration!("0004_runbooks"),
     migration!("0005_archives"),
     migration!("0006_idempotency"),
