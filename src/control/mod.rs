@@ -22,6 +22,7 @@ mod said;
 mod session;
 mod signals;
 mod stream;
+mod submit;
 mod taking_up;
 
 use std::{sync::Arc, time::Duration};
@@ -34,7 +35,7 @@ use crate::{
 pub use attempt::render;
 pub use committer::{CommitError, Committer};
 pub use handoff::{Arrivals, Handoff};
-pub use history::{EventPage, EventRange, History, HistoryError, HistoryReader, RangeError};
+pub use history::{EventPage, EventRange, History, HistoryError, HistoryReader, KEPT, RangeError, parse_cursor};
 pub use owner::{Born, Claim, OwnError, Owned, Owner};
 pub use plans::{PlanError, Plans};
 pub use problems::Problem;
@@ -42,9 +43,10 @@ pub use reaper::Reaper;
 pub use rest::StepView;
 pub use runbook_sync::{RunbookSync, put_shipped};
 pub use runbooks::{Checked, Draft, Origin, Put, RunbookVersion, RunbookView, Runbooks, RunbooksError};
-pub use runs::{RunView, Runs, RunsError, Submission};
+pub use runs::{RunView, Runs, RunsError};
 pub use signals::Signals;
-pub use stream::{EventStream, Item, Shown, Streams};
+pub use stream::{Change, Changes, EventStream, Item, Shown, Streams};
+pub use submit::{Once, Submission, SubmitError, Submitted, Wishes};
 
 /// Everything outside that owners need. Cheap to clone.
 #[derive(Clone)]

@@ -174,7 +174,13 @@ impl Process {
 
 pub fn submission(plan: &Arc<Plan>) -> Submission {
     let trigger = Trigger { kind: "manual".to_owned(), actor: "ada".to_owned() };
-    Submission { plan: plan.clone(), source: "".into(), params: Map::new(), trigger }
+    Submission {
+        plan: plan.clone(),
+        source: "".into(),
+        params: Map::new(),
+        trigger,
+        wishes: opsroom::control::Wishes::default(),
+    }
 }
 
 /// Steps one after the other, of these actions with these parameters.
