@@ -22,6 +22,7 @@ mod signals;
 mod strays;
 mod stream;
 mod taking_up;
+mod views;
 
 use std::{sync::Arc, time::Duration};
 

@@ -9,7 +9,7 @@ use super::{
     Handoff, OwnError, World,
     handoff::Passage,
     rest::{StepView, step_rows, step_views},
-    taking_up,
+    views::Views,
 };
 use crate::{
     engine::{Run, Step, Verdict},
@@ -33,7 +33,7 @@ pub struct Submission {
 pub struct RunView {
     pub row: RunRow,
     pub plan: Arc<Plan>,
-    pub run: Run,
+    pub run: Arc<Run>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -59,11 +59,12 @@ pub struct Runs {
     world: World,
     tenant: TenantId,
     handoff: Handoff,
+    views: Views,
 }
 
 impl Runs {
     pub fn new(world: World, tenant: TenantId) -> Runs {
-        Runs { world, tenant, handoff: Handoff::default() }
+        Runs { world, tenant, handoff: Handoff::default(), views: Views::default() }
     }
 
     /// Hands runs to lanes of this process where they have a free slot.
@@ -187,7 +188,7 @@ impl Runs {
         if rows.len() == plan.steps.len() {
             return Ok(step_views(&plan, rows));
         }
-        let state = taking_up::replay(&self.world, &row, &plan).await?;
+        let state = self.views.fold(&self.world, &row, &plan).await?;
         Ok(step_views(&plan, step_rows(&plan, &state)))
     }
 
@@ -201,7 +202,7 @@ impl Runs {
     pub async fn view(&self, run: RunId) -> Result<RunView, RunsError> {
         let row = self.row(run).await?;
         let plan = self.world.plans.get(row.tenant, row.plan).await.map_err(OwnError::from)?;
-        let run = taking_up::replay(&self.world, &row, &plan).await?;
+        let run = self.views.fold(&self.world, &row, &plan).await?;
         Ok(RunView { row, plan, run })
     }
 }

@@ -1,8 +1,11 @@
 //! The execution core in one process: lanes, owners, committer, reaper and services over real adapters.
 
 mod announcements;
+#[cfg(target_os = "linux")]
+mod idle;
 mod notes;
 mod patience;
 mod stops;
 mod strays;
+mod views;
 mod world;
