@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::out::Out;
 use crate::{
-    control::{HistoryError, OwnError, PlanError, RunsError},
-    ports::StoreError,
+    control::{HistoryError, OwnError, PlanError, RunsError, SubmitError},
+    ports::{ArtifactError, BundleError, StoreError},
 };
 
 /// The exit codes of all commands (see the language's "Exit codes").
@@ -95,7 +95,7 @@ impl From<HistoryError> for Fault {
     fn from(error: HistoryError) -> Fault {
         match error {
             HistoryError::Store(error) => error.into(),
-            HistoryError::NotFound(_) => Fault::refused("RUN_NOT_FOUND", error.to_string()),
+            HistoryError::NotFound(_) | HistoryError::Expired(_) => Fault::refused("RUN_NOT_FOUND", error.to_string()),
             HistoryError::Spool { error, .. } => io_fault("SPOOL_UNREADABLE", "the logs of the run", &error),
         }
     }
@@ -113,6 +113,17 @@ impl From<StoreError> for Fault {
             }
         };
         Fault::internal(code, error.to_string()).help(help)
+    }
+}
+
+impl From<BundleError> for Fault {
+    fn from(error: BundleError) -> Fault {
+        match error {
+            BundleError::Io(error) | BundleError::Artifacts(ArtifactError::Io(error)) => {
+                io_fault("FILES_FAILED", "the files of the runbook", &error)
+            }
+            other => Fault::internal("FILES_LOST", other.to_string()).help("restore the data folder from a backup"),
+        }
     }
 }
 
@@ -143,6 +154,22 @@ fn commit_fault(message: &str) -> Fault {
     }
     Fault::internal("STORE_UNAVAILABLE", message)
         .help("check the disk of the data folder; then `opsroom recover` finishes the run")
+}
+
+impl From<SubmitError> for Fault {
+    fn from(error: SubmitError) -> Fault {
+        let message = error.to_string();
+        match error {
+            SubmitError::Store(error) => error.into(),
+            SubmitError::KeyReused => Fault::refused("IDEMPOTENCY_KEY_REUSED", message).help("give another key"),
+            SubmitError::NoSession(_) => {
+                Fault::refused("SESSION_NOT_FOUND", message).help("`opsroom sessions` lists them")
+            }
+            SubmitError::SessionArchived(_) => {
+                Fault::refused("SESSION_ARCHIVED", message).help("reopen it, or take another session")
+            }
+        }
+    }
 }
 
 impl From<RunsError> for Fault {

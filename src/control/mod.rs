@@ -13,14 +13,18 @@ mod outputs;
 mod owner;
 mod patience;
 mod plans;
+mod problems;
 mod reaper;
 mod rest;
+mod runbook_sync;
+mod runbooks;
 mod runs;
 mod said;
 mod session;
 mod signals;
 mod strays;
 mod stream;
+mod submit;
 mod taking_up;
 mod views;
 
@@ -28,20 +32,24 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     model::TenantId,
-    ports::{Clock, Executors, Feed, Ids, Masks, Queue, Secrets, Spool, Store, Workspaces},
+    ports::{Bundles, Clock, Executors, Feed, Ids, Masks, Queue, Secrets, Spool, Store, Workspaces},
 };
 
 pub use attempt::render;
 pub use committer::{CommitError, Committer, Terms};
 pub use handoff::{Arrivals, Handoff};
-pub use history::{EventPage, EventRange, History, HistoryError, HistoryReader, RangeError};
+pub use history::{EventPage, EventRange, History, HistoryError, HistoryReader, KEPT, RangeError, parse_cursor};
 pub use owner::{Born, Claim, OwnError, Owned, Owner};
 pub use plans::{PlanError, Plans};
+pub use problems::Problem;
 pub use reaper::Reaper;
 pub use rest::StepView;
-pub use runs::{RunView, Runs, RunsError, Submission};
+pub use runbook_sync::{RunbookSync, put_shipped};
+pub use runbooks::{Checked, Draft, Origin, Put, RunbookVersion, RunbookView, Runbooks, RunbooksError};
+pub use runs::{RunView, Runs, RunsError};
 pub use signals::Signals;
-pub use stream::{EventStream, Item, Shown, Streams};
+pub use stream::{Change, Changes, EventStream, Item, Shown, Streams};
+pub use submit::{Once, Submission, SubmitError, Submitted, Wishes};
 
 /// Everything outside that owners need. Cheap to clone.
 #[derive(Clone)]
@@ -56,6 +64,8 @@ pub struct World {
     pub masks: Arc<dyn Masks>,
     pub executors: Arc<dyn Executors>,
     pub workspaces: Arc<dyn Workspaces>,
+    /// The files that belong to runbooks.
+    pub bundles: Arc<dyn Bundles>,
     pub plans: Plans,
     pub signals: Signals,
     pub limits: Limits,

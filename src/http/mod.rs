@@ -7,29 +7,47 @@
 //! in `routes`. A test holds the document and the routes equal.
 
 pub mod access;
+mod aliases;
 pub mod contract;
 mod docs;
+mod events;
 pub mod extract;
-mod health;
+pub mod health;
 pub mod idempotency;
+pub mod metrics;
+pub mod plan_document;
 pub mod problem;
+mod reference;
 mod request;
 pub mod respond;
+pub mod server;
+mod sse;
+mod ui;
 
 use std::sync::Arc;
 
 use axum::{Router, middleware};
 
 use self::{
+    access::Access,
+    health::Health,
     idempotency::Idempotency,
+    metrics::Metrics,
     problem::{Code, Problem},
 };
-use crate::{control::Runs, ports::Ids};
+use crate::{
+    control::{Runs, Streams},
+    ports::Ids,
+};
 
 /// What the routes need, one field a service.
 #[derive(Clone)]
 pub struct Services {
     pub runs: Runs,
+    pub access: Access,
+    pub health: Health,
+    pub metrics: Metrics,
+    pub streams: Streams,
     pub idempotency: Idempotency,
     pub ids: Arc<dyn Ids>,
 }
@@ -42,13 +60,21 @@ impl std::fmt::Debug for Services {
 
 /// All routes, with what every request goes through.
 pub fn router(services: Services) -> Router {
-    let Services { runs: _, idempotency, ids } = services;
-    let routes = Router::new().merge(health::routes()).merge(docs::routes());
+    let Services { runs: _, streams, access, health, metrics, idempotency, ids } = services;
+    let routes = Router::new()
+        .merge(access::routes(access.clone()))
+        .merge(docs::routes())
+        .merge(events::routes(streams.clone()))
+        .merge(aliases::routes(streams))
+        .merge(health::routes(health))
+        .merge(metrics::routes(metrics))
+        .merge(ui::routes());
     routes
         .fallback(nothing_here)
         .method_not_allowed_fallback(not_with_this_method)
         .layer(middleware::from_fn_with_state(idempotency, idempotency::answer_once))
         .layer(middleware::from_fn(request::only_known_parameters))
+        .layer(middleware::from_fn_with_state(access, access::guard))
         .layer(middleware::from_fn_with_state(ids, request::around))
 }
 

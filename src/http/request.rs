@@ -22,6 +22,7 @@ use super::{
     access::Caller,
     contract,
     extract::{query_names, unknown_parameters},
+    metrics,
     problem::{Code, Problem},
 };
 use crate::ports::Ids;
@@ -114,6 +115,7 @@ struct Line<'a> {
 impl Line<'_> {
     fn log(&self, caller: Option<&Caller>, problem: Option<&Problem>) {
         let Line { id, method, route, status, took } = self;
+        metrics::request(route, method.as_str(), *status, *took);
         let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let actor = caller.map_or("-", |caller| &*caller.actor);
         match problem {

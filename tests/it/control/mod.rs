@@ -7,5 +7,6 @@ mod notes;
 mod patience;
 mod stops;
 mod strays;
+mod sync;
 mod views;
 mod world;

@@ -20,7 +20,9 @@ use opsroom::{
     queue::ChannelQueue,
     runbook::{Plan, PlannedStep, Template},
     store::{MemoryStore, SqliteStore},
-    system::{EnvSecrets, FolderArtifacts, FolderSpool, FolderWorkspaces, RandomIds, SecretMasks, SystemClock},
+    system::{
+        EnvSecrets, FolderArtifacts, FolderBundles, FolderSpool, FolderWorkspaces, RandomIds, SecretMasks, SystemClock,
+    },
     worker::{LaneConfig, Lanes},
 };
 use serde_json::{Map, Value};
@@ -85,6 +87,10 @@ impl Process {
             masks: Arc::new(SecretMasks::default()),
             executors: Arc::new(Actions::new(folder, actions)),
             workspaces: Arc::new(FolderWorkspaces::new(folder)),
+            bundles: Arc::new(FolderBundles::new(
+                Arc::new(FolderArtifacts::new(folder.join("artifacts")).unwrap()),
+                folder.join("bundles"),
+            )),
             signals: Signals::default(),
             limits,
         };
@@ -169,7 +175,13 @@ impl Process {
 
 pub fn submission(plan: &Arc<Plan>) -> Submission {
     let trigger = Trigger { kind: "manual".to_owned(), actor: "ada".to_owned() };
-    Submission { plan: plan.clone(), source: "".into(), params: Map::new(), trigger }
+    Submission {
+        plan: plan.clone(),
+        source: "".into(),
+        params: Map::new(),
+        trigger,
+        wishes: opsroom::control::Wishes::default(),
+    }
 }
 
 /// Steps one after the other, of these actions with these parameters.
