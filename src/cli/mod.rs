@@ -19,12 +19,14 @@ mod leftovers;
 mod live;
 mod loading;
 mod logs;
+mod named;
 mod out;
 mod plan;
 mod processes;
 mod recover;
 mod resolve;
 mod run;
+mod runbooks;
 mod runs;
 mod selector;
 mod show;
@@ -77,6 +79,7 @@ enum Command {
     Plan(plan::Options),
     Explain(explain::Options),
     Runs(runs::Options),
+    Runbooks(runbooks::Options),
     Show(show::Options),
     Logs(logs::Options),
     Events(events::Options),
@@ -97,6 +100,7 @@ impl Command {
             Command::Plan(options) => plan::execute(context, options),
             Command::Explain(options) => explain::execute(context, options),
             Command::Runs(options) => runs::execute(context, options),
+            Command::Runbooks(options) => runbooks::execute(context, options),
             Command::Show(options) => show::execute(context, options),
             Command::Logs(options) => logs::execute(context, options),
             Command::Events(options) => events::execute(context, options),

@@ -14,10 +14,13 @@ pub mod health;
 pub mod idempotency;
 pub mod metrics;
 pub mod plan_document;
+mod plans;
 pub mod problem;
 mod request;
 pub mod respond;
+pub mod runbooks;
 pub mod server;
+mod validate;
 
 use std::sync::Arc;
 
@@ -30,12 +33,16 @@ use self::{
     metrics::Metrics,
     problem::{Code, Problem},
 };
-use crate::{control::Runs, ports::Ids};
+use crate::{
+    control::{Runbooks, Runs},
+    ports::Ids,
+};
 
 /// What the routes need, one field a service.
 #[derive(Clone)]
 pub struct Services {
     pub runs: Runs,
+    pub runbooks: Runbooks,
     pub access: Access,
     pub health: Health,
     pub metrics: Metrics,
@@ -51,12 +58,15 @@ impl std::fmt::Debug for Services {
 
 /// All routes, with what every request goes through.
 pub fn router(services: Services) -> Router {
-    let Services { runs: _, access, health, metrics, idempotency, ids } = services;
+    let Services { runs: _, runbooks, access, health, metrics, idempotency, ids } = services;
     let routes = Router::new()
         .merge(access::routes(access.clone()))
         .merge(docs::routes())
         .merge(health::routes(health))
-        .merge(metrics::routes(metrics));
+        .merge(metrics::routes(metrics))
+        .merge(plans::routes(runbooks.clone()))
+        .merge(runbooks::routes(runbooks.clone()))
+        .merge(validate::routes(runbooks));
     routes
         .fallback(nothing_here)
         .method_not_allowed_fallback(not_with_this_method)
