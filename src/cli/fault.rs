@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::out::Out;
 use crate::{
-    control::{HistoryError, OwnError, PlanError, RunsError},
+    control::{HistoryError, OwnError, PlanError, RunsError, SubmitError},
     ports::{ArtifactError, BundleError, StoreError},
 };
 
@@ -95,7 +95,7 @@ impl From<HistoryError> for Fault {
     fn from(error: HistoryError) -> Fault {
         match error {
             HistoryError::Store(error) => error.into(),
-            HistoryError::NotFound(_) => Fault::refused("RUN_NOT_FOUND", error.to_string()),
+            HistoryError::NotFound(_) | HistoryError::Expired(_) => Fault::refused("RUN_NOT_FOUND", error.to_string()),
             HistoryError::Spool { error, .. } => io_fault("SPOOL_UNREADABLE", "the logs of the run", &error),
         }
     }
@@ -156,12 +156,31 @@ fn commit_fault(message: &str) -> Fault {
         .help("check the disk of the data folder; then `opsroom recover` finishes the run")
 }
 
+impl From<SubmitError> for Fault {
+    fn from(error: SubmitError) -> Fault {
+        let message = error.to_string();
+        match error {
+            SubmitError::Store(error) => error.into(),
+            SubmitError::KeyReused => Fault::refused("IDEMPOTENCY_KEY_REUSED", message).help("give another key"),
+            SubmitError::NoSession(_) => {
+                Fault::refused("SESSION_NOT_FOUND", message).help("`opsroom sessions` lists them")
+            }
+            SubmitError::SessionArchived(_) => {
+                Fault::refused("SESSION_ARCHIVED", message).help("reopen it, or take another session")
+            }
+        }
+    }
+}
+
 impl From<RunsError> for Fault {
     fn from(error: RunsError) -> Fault {
         let message = error.to_string();
         match error {
             RunsError::NotFound(_) => {
                 Fault::refused("RUN_NOT_FOUND", message).help("`opsroom runs` lists the runs of this data folder")
+            }
+            RunsError::Expired(_) => {
+                Fault::refused("RUN_EXPIRED", message).help("runs are removed 90 days after their end")
             }
             RunsError::Ended { run, .. } => {
                 Fault::refused("RUN_ENDED", message).help(format!("`opsroom show {run}` tells how it ended"))

@@ -17,7 +17,7 @@ use super::{
     named, summary,
 };
 use crate::{
-    control::{Owned, RunView, Submission},
+    control::{Owned, RunView, Submission, Wishes},
     model::{Event, RunId, RunStatus, TenantId},
     ports::{Artifacts, Subscription, Trigger},
 };
@@ -53,7 +53,7 @@ pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
     let params = loading::bind(&loaded.plan, &options.params)?;
     let Loaded { plan, source, bundle, .. } = loaded;
     let trigger = Trigger { kind: "manual".to_owned(), actor: context.config.actor.clone() };
-    let submission = Submission { plan, source, params, trigger };
+    let submission = Submission { plan, source, params, trigger, wishes: Wishes::default() };
     block_on(async {
         let interrupts = Interrupts::listen()?;
         let embedded = Embedded::open(&context.config).await?;

@@ -1,32 +1,23 @@
-//! Runs: creating them, telling them something, showing them.
+//! Runs: telling them something, showing them.
 
-use std::{collections::BTreeSet, sync::Arc};
-
-use serde_json::{Map, Value, json};
-use tokio_util::task::TaskTracker;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
-    Handoff, OwnError, World,
-    handoff::Passage,
+    Handoff, LaneCount, OwnError, World,
     rest::{StepView, step_rows, step_views},
+    sessions::by_lane,
     taking_up,
+    why::{Circumstances, Why, why},
 };
 use crate::{
     engine::{Run, Step, Verdict},
-    model::{Category, Digest, Event, EventKind, Lane, RunId, RunStatus, TenantId, WorkerId},
-    ports::{Feed, NewRun, RunRow, SignalKind, SignalRow, StoreError, Trigger},
+    model::{Lane, RunId, RunStatus, TenantId},
+    ports::{Page, RunFilter, RunRow, SignalKind, SignalRow, StoreError},
     runbook::Plan,
 };
 
-/// A run to be started: a compiled runbook and bound params.
-#[derive(Debug, Clone)]
-pub struct Submission {
-    pub plan: Arc<Plan>,
-    /// The runbook's text, kept with the plan.
-    pub source: Arc<str>,
-    pub params: Map<String, Value>,
-    pub trigger: Trigger,
-}
+/// How long runs are kept after their end, unless it is said otherwise: 90 days.
+const KEPT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 /// A run with its plan and its state.
 #[derive(Debug, Clone)]
@@ -40,6 +31,9 @@ pub struct RunView {
 pub enum RunsError {
     #[error("no run {0}")]
     NotFound(RunId),
+    /// There is none, and one so old would have been removed.
+    #[error("run {0} is not there any more")]
+    Expired(RunId),
     #[error("run {run} has ended: {status}")]
     Ended { run: RunId, status: RunStatus },
     #[error("run {run} has no step `{step}`")]
@@ -56,14 +50,16 @@ pub enum RunsError {
 /// The service over runs of one tenant. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Runs {
-    world: World,
-    tenant: TenantId,
-    handoff: Handoff,
+    pub(super) world: World,
+    pub(super) tenant: TenantId,
+    pub(super) handoff: Handoff,
+    slots: BTreeMap<Lane, usize>,
+    kept: Duration,
 }
 
 impl Runs {
     pub fn new(world: World, tenant: TenantId) -> Runs {
-        Runs { world, tenant, handoff: Handoff::default() }
+        Runs { world, tenant, handoff: Handoff::default(), slots: BTreeMap::new(), kept: KEPT }
     }
 
     /// Hands runs to lanes of this process where they have a free slot.
@@ -72,67 +68,45 @@ impl Runs {
         Runs { handoff, ..self }
     }
 
-    /// Creates runs, all or none, and rings their lanes. With `claimed_by` they are born claimed by that
-    /// worker and nobody else gets them.
-    pub async fn submit(
-        &self,
-        submissions: &[Submission],
-        claimed_by: Option<WorkerId>,
-    ) -> Result<Vec<RunId>, StoreError> {
-        let mut runs = Vec::with_capacity(submissions.len());
-        let mut passages = Vec::new();
-        for submission in submissions {
-            let digest = self.world.plans.put(self.tenant, &submission.plan, &submission.source).await?;
-            let mut run = self.new_run(submission, digest, claimed_by);
-            if claimed_by.is_none() {
-                passages.extend(self.handoff.take(&mut run, &submission.plan));
-            }
-            runs.push(run);
-        }
-        let runs = if passages.is_empty() {
-            self.world.store.create_runs(&runs).await?;
-            announce(&*self.world.feed, self.tenant, &runs);
-            runs
-        } else {
-            self.create_and_hand_over(runs, passages).await?
-        };
-        let queued: BTreeSet<Lane> = runs.iter().filter(|run| run.claimed_by.is_none()).map(|run| run.lane).collect();
-        for lane in queued {
-            self.world.queue.ring(lane);
-        }
-        Ok(runs.into_iter().map(|run| run.id).collect())
+    /// Says how many runs of each of these lanes this process executes at once.
+    #[must_use]
+    pub fn serving(self, slots: BTreeMap<Lane, usize>) -> Runs {
+        Runs { slots, ..self }
     }
 
-    /// In a task of its own: a caller that goes away must not leave runs that are created and in nobody's hands.
-    async fn create_and_hand_over(&self, runs: Vec<NewRun>, passages: Vec<Passage>) -> Result<Vec<NewRun>, StoreError> {
-        let (store, feed, tenant) = (self.world.store.clone(), self.world.feed.clone(), self.tenant);
-        let task = TaskTracker::new().spawn(async move {
-            store.create_runs(&runs).await?;
-            announce(&*feed, tenant, &runs);
-            for passage in passages {
-                passage.hand_over();
-            }
-            Ok(runs)
-        });
-        task.await.unwrap_or_else(|error| Err(StoreError::Unavailable(format!("the submission panicked: {error}"))))
+    /// How long runs are kept after their end.
+    #[must_use]
+    pub fn kept_for(self, kept: Duration) -> Runs {
+        Runs { kept, ..self }
     }
 
-    fn new_run(&self, submission: &Submission, plan: Digest, claimed_by: Option<WorkerId>) -> NewRun {
-        NewRun {
-            id: self.world.ids.run_id(),
-            tenant: self.tenant,
-            runbook: submission.plan.name.as_str().into(),
-            plan,
-            lane: submission.plan.lane,
-            priority: submission.plan.priority,
-            labels: submission.plan.labels.clone(),
-            params: submission.params.clone(),
-            trigger: submission.trigger.clone(),
-            steps_total: u32::try_from(submission.plan.steps.len()).unwrap_or(u32::MAX),
-            created_at: self.world.clock.now(),
-            claimed_by,
-            opening: Vec::new(),
+    /// The runs of a filter, newest first.
+    pub async fn list(&self, filter: &RunFilter) -> Result<Page<RunRow>, RunsError> {
+        Ok(self.world.store.runs(self.tenant, filter).await?)
+    }
+
+    /// What waits and runs in each lane, with the slots of this process.
+    pub async fn lanes(&self) -> Result<Vec<(LaneCount, usize)>, RunsError> {
+        let counts = by_lane(self.world.store.live_counts(self.tenant).await?.iter());
+        Ok(counts.map(|count| (count, self.slots.get(&count.lane).copied().unwrap_or(0))).to_vec())
+    }
+
+    /// Why a run is where it is, with its row.
+    pub async fn why(&self, run: RunId) -> Result<(RunRow, Why), RunsError> {
+        let view = self.view(run).await?;
+        let mut around = Circumstances::default();
+        if view.row.status == RunStatus::Queued {
+            let lanes = self.lanes().await?;
+            let (count, slots) = lanes[view.row.lane as usize];
+            around = Circumstances {
+                position: self.world.store.queue_position(run).await?,
+                running_in_lane: count.running,
+                slots,
+                has_workers: !self.world.store.owners().await?.is_empty(),
+            };
         }
+        let why = why(&view, &around);
+        Ok((view.row, why))
     }
 
     /// Asks a run to stop; works whether or not it has an owner.
@@ -191,10 +165,21 @@ impl Runs {
         Ok(step_views(&plan, step_rows(&plan, &state)))
     }
 
-    /// A run of another tenant does not exist.
-    async fn row(&self, run: RunId) -> Result<RunRow, RunsError> {
+    /// The run's row, in one read. A run of another tenant does not exist.
+    pub async fn row(&self, run: RunId) -> Result<RunRow, RunsError> {
         let row = self.world.store.run(run).await?.filter(|row| row.tenant == self.tenant);
-        row.ok_or(RunsError::NotFound(run))
+        row.ok_or_else(|| self.missing(run))
+    }
+
+    /// A run that is not there is one that never was, or one that was removed.
+    fn missing(&self, run: RunId) -> RunsError {
+        let created = run.0.get_timestamp().map(|at| at.to_unix());
+        let created = created.map(|(seconds, nanos)| Duration::new(seconds, nanos));
+        let now = Duration::from_micros(self.world.clock.now().0.max(0).unsigned_abs());
+        match created {
+            Some(created) if created + self.kept < now => RunsError::Expired(run),
+            _ => RunsError::NotFound(run),
+        }
     }
 
     /// The run as its committed events describe it.
@@ -203,34 +188,5 @@ impl Runs {
         let plan = self.world.plans.get(row.tenant, row.plan).await.map_err(OwnError::from)?;
         let run = taking_up::replay(&self.world, &row, &plan).await?;
         Ok(RunView { row, plan, run })
-    }
-}
-
-/// Tells readers of all runs what there is now. A run that another lane was quick to claim may have begun already.
-fn announce(feed: &dyn Feed, tenant: TenantId, runs: &[NewRun]) {
-    if feed.is_watched(tenant) {
-        let events: Vec<Arc<Event>> = runs.iter().map(|run| Arc::new(created(run))).collect();
-        feed.announce(tenant, &events);
-    }
-}
-
-/// What readers of all runs are told of a new one. It is not in the run's own events: the row says the same.
-fn created(run: &NewRun) -> Event {
-    let data = json!({
-        "runbook": &*run.runbook,
-        "status": run.birth().status.as_str(),
-        "lane": run.lane.as_str(),
-        "priority": run.priority,
-        "trigger": { "kind": run.trigger.kind, "actor": run.trigger.actor },
-        "steps_total": run.steps_total,
-    });
-    Event {
-        run_id: run.id,
-        timestamp: run.created_at,
-        sequence: 0,
-        prev: 0,
-        source: None,
-        event: EventKind { category: Category::Lifecycle, action: "run_created".to_owned() },
-        data,
     }
 }

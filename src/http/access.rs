@@ -103,6 +103,11 @@ impl Access {
         Access(Arc::new(Inner { key, hosts, links, sessions, tries, clock }))
     }
 
+    /// Browsers stay signed in over restarts: their sessions, as digests, are kept in the file.
+    pub fn keep_sessions_in(&self, file: &std::path::Path) -> std::io::Result<()> {
+        self.0.sessions.keep_in(file)
+    }
+
     /// A path that signs a browser in, once, and until when.
     pub fn login_link(&self) -> std::io::Result<(String, crate::model::Micros)> {
         let (token, expires_at) = self.0.links.create(self.0.clock.now(), None)?;

@@ -7,8 +7,10 @@
 //! in `routes`. A test holds the document and the routes equal.
 
 pub mod access;
+mod aliases;
 pub mod contract;
 mod docs;
+mod events;
 pub mod extract;
 pub mod health;
 pub mod idempotency;
@@ -16,10 +18,13 @@ pub mod metrics;
 pub mod plan_document;
 mod plans;
 pub mod problem;
+mod reference;
 mod request;
 pub mod respond;
 pub mod runbooks;
 pub mod server;
+mod sse;
+mod ui;
 mod validate;
 
 use std::sync::Arc;
@@ -34,7 +39,7 @@ use self::{
     problem::{Code, Problem},
 };
 use crate::{
-    control::{Runbooks, Runs},
+    control::{Runbooks, Runs, Streams},
     ports::Ids,
 };
 
@@ -46,6 +51,7 @@ pub struct Services {
     pub access: Access,
     pub health: Health,
     pub metrics: Metrics,
+    pub streams: Streams,
     pub idempotency: Idempotency,
     pub ids: Arc<dyn Ids>,
 }
@@ -58,15 +64,19 @@ impl std::fmt::Debug for Services {
 
 /// All routes, with what every request goes through.
 pub fn router(services: Services) -> Router {
-    let Services { runs: _, runbooks, access, health, metrics, idempotency, ids } = services;
+    let Services { runs: _, runbooks, streams, access, health, metrics, idempotency, ids } = services;
     let routes = Router::new()
         .merge(access::routes(access.clone()))
         .merge(docs::routes())
+        .merge(events::routes(streams.clone()))
+        .merge(aliases::routes(streams))
         .merge(health::routes(health))
         .merge(metrics::routes(metrics))
         .merge(plans::routes(runbooks.clone()))
         .merge(runbooks::routes(runbooks.clone()))
-        .merge(validate::routes(runbooks));
+        .merge(validate::routes(runbooks))
+
+        .merge(ui::routes());
     routes
         .fallback(nothing_here)
         .method_not_allowed_fallback(not_with_this_method)

@@ -2,6 +2,8 @@
 //!
 //! No implementation lives here; adapters are on floor 4 and never know each other.
 
+mod archives;
+mod artifact_index;
 mod artifacts;
 mod bundles;
 mod executor;
@@ -15,12 +17,15 @@ mod queue;
 mod runbook_folder;
 mod runbooks;
 mod secrets;
+mod sessions;
 mod spool;
 mod store;
 mod time;
 mod workspaces;
 
-pub use artifacts::{ArtifactError, Artifacts};
+pub use archives::{ArchiveRow, ArchiveStore, EndedRun};
+pub use artifact_index::{ArtifactCursor, ArtifactIndex, ArtifactPlace, ArtifactRow};
+pub use artifacts::{ArtifactError, ArtifactReader, ArtifactWriter, Artifacts};
 pub use bundles::{BundleError, Bundles};
 pub use executor::{
     AttemptContext, Executor, Executors, LogChunk, LogPayload, LogSender, LogSink, LogStream, log_channel,
@@ -35,10 +40,11 @@ pub use queue::{Doorbell, Queue};
 pub use runbook_folder::{FolderFile, FolderScan, FolderText, RunbookFolder};
 pub use runbooks::{NewRunbookVersion, RunbookPut, RunbookStore, RunbookVersionRow};
 pub use secrets::{Mask, MaskStream, Masks, SecretError, SecretValue, Secrets};
+pub use sessions::{SessionChange, SessionFilter, SessionRow, SessionStore};
 pub use spool::Spool;
 pub use store::{
-    ClaimRequest, CommitAnswer, NewRun, Page, RunBirth, RunCommit, RunFilter, RunRow, SignalKind, SignalRow, StepRow,
-    Store, StoreError, StoredEvent, Trigger, WorkerRow,
+    ClaimRequest, CommitAnswer, Creation, Idempotency, LabelFilter, LiveCount, NewRun, Page, RunBirth, RunCommit,
+    RunFilter, RunRow, SignalKind, SignalRow, StepRow, Store, StoreError, StoredEvent, Trigger, WorkerRow,
 };
 pub use time::{Clock, Ids};
 pub use workspaces::{ARTIFACTS, Workspaces};

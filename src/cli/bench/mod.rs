@@ -166,5 +166,7 @@ pub enum BenchError {
     #[error(transparent)]
     Store(#[from] crate::ports::StoreError),
     #[error(transparent)]
+    Submit(#[from] crate::control::SubmitError),
+    #[error(transparent)]
     Io(#[from] std::io::Error),
 }

@@ -4,8 +4,10 @@
 //! One mutex over everything makes every verb serializable.
 
 mod idempotency;
+mod list;
 mod run;
 mod runbooks;
+mod sessions;
 mod state;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,10 +16,10 @@ use async_trait::async_trait;
 
 use self::state::State;
 use crate::{
-    model::{Digest, Lane, Micros, RunId, RunStatus, TenantId, WorkerId},
+    model::{Digest, Epoch, Lane, Micros, RunId, RunStatus, TenantId, WorkerId},
     ports::{
-        ClaimRequest, CommitAnswer, NewRun, Page, RunCommit, RunFilter, RunRow, SignalKind, SignalRow, StepRow, Store,
-        StoreError, StoredEvent, WorkerRow,
+        ClaimRequest, CommitAnswer, Creation, Idempotency, LiveCount, NewRun, Page, RunCommit, RunFilter, RunRow,
+        SignalKind, SignalRow, StepRow, Store, StoreError, StoredEvent, WorkerRow,
     },
     store::check::Once,
 };
@@ -56,8 +58,8 @@ impl Store for MemoryStore {
         Ok(self.state().source(tenant, digest))
     }
 
-    async fn create_runs(&self, runs: &[NewRun]) -> Result<(), StoreError> {
-        self.state().create_runs(runs)
+    async fn create_runs(&self, runs: &[NewRun], idempotency: Option<&Idempotency>) -> Result<Creation, StoreError> {
+        self.state().create_runs(runs, idempotency)
     }
 
     async fn claim(&self, request: &ClaimRequest) -> Result<Vec<RunRow>, StoreError> {
@@ -110,6 +112,14 @@ impl Store for MemoryStore {
         Ok(self.state().requeue(dead, limit))
     }
 
+    async fn owned(&self, worker: WorkerId) -> Result<Vec<(RunId, Epoch)>, StoreError> {
+        Ok(self.state().owned(worker))
+    }
+
+    async fn give_back(&self, worker: WorkerId, runs: &[(RunId, Epoch)]) -> Result<Vec<(RunId, Lane)>, StoreError> {
+        Ok(self.state().give_back(worker, runs))
+    }
+
     async fn wake_due(&self, now: Micros, limit: usize) -> Result<Vec<(RunId, Lane)>, StoreError> {
         Ok(self.state().wake_due(now, limit))
     }
@@ -121,6 +131,14 @@ impl Store for MemoryStore {
 
     async fn runs(&self, tenant: TenantId, filter: &RunFilter) -> Result<Page<RunRow>, StoreError> {
         Ok(self.state().runs(tenant, filter))
+    }
+
+    async fn live_counts(&self, tenant: TenantId) -> Result<Vec<LiveCount>, StoreError> {
+        Ok(self.state().live_counts(tenant))
+    }
+
+    async fn queue_position(&self, run: RunId) -> Result<Option<u64>, StoreError> {
+        Ok(self.state().queue_position(run))
     }
 
     async fn events(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {

@@ -8,17 +8,22 @@
 //!   less; switching the pragma costs two more calls to the connection's thread, as much as the sync saves.
 //! - **Words** (statuses, lanes) are bound from [`crate::model`]; statements are in `queries/`, one verb a file.
 
+mod archives;
 mod arguments;
+mod artifacts;
 mod commit;
 mod connect;
+mod create;
 mod errors;
 mod idempotency;
 mod inserts;
+mod list;
 mod migrate;
 mod probe;
 mod reads;
 mod rows;
 mod runbooks;
+mod sessions;
 mod writer;
 
 use std::{path::Path, time::Duration};
@@ -30,16 +35,16 @@ use sqlx::{
 };
 
 use self::{
-    arguments::{arguments, hex_list, id},
+    arguments::{Hex, arguments, hex_list, id},
     errors::store_error,
-    rows::{RunRecord, decode, decode_all},
+    rows::{RunRecord, decode},
     writer::Writer,
 };
 use crate::{
-    model::{Digest, Lane, Micros, RunId, RunStatus, TenantId, WaitingOn, WorkerId},
+    model::{Digest, Epoch, Lane, Micros, RunId, RunStatus, TenantId, WaitingOn, WorkerId},
     ports::{
-        ClaimRequest, CommitAnswer, NewRun, Page, RunCommit, RunFilter, RunRow, SignalKind, SignalRow, StepRow, Store,
-        StoreError, StoredEvent, WorkerRow,
+        ClaimRequest, CommitAnswer, Creation, Idempotency, LiveCount, NewRun, Page, RunCommit, RunFilter, RunRow,
+        SignalKind, SignalRow, StepRow, Store, StoreError, StoredEvent, WorkerRow,
     },
 };
 
@@ -102,9 +107,8 @@ impl Store for SqliteStore {
         rows::scalar(&self.read(include_str!("queries/source.sql"), arguments).await?)
     }
 
-    async fn create_runs(&self, runs: &[NewRun]) -> Result<(), StoreError> {
-        let arguments = arguments!(inserts::runs_json(runs)?, inserts::openings_json(runs));
-        self.write(include_str!("queries/create_runs.sql"), arguments).await.map(drop)
+    async fn create_runs(&self, runs: &[NewRun], idempotency: Option<&Idempotency>) -> Result<Creation, StoreError> {
+        create::runs(self, runs, idempotency).await
     }
 
     async fn claim(&self, request: &ClaimRequest) -> Result<Vec<RunRow>, StoreError> {
@@ -116,7 +120,15 @@ impl Store for SqliteStore {
             RunStatus::Claimed.as_str()
         );
         let rows = self.write(include_str!("queries/claim.sql"), arguments).await?;
-        let mut runs: Vec<RunRow> = decode_all::<RunRecord, _>(&rows)?;
+        // They are claimed, all of them: one that cannot be read must not keep the others from being begun.
+        let readable = |row| match decode::<RunRecord, RunRow>(row) {
+            Ok(run) => Some(run),
+            Err(error) => {
+                tracing::error!(%error, "a run was claimed that cannot be read; it is left where it is");
+                None
+            }
+        };
+        let mut runs: Vec<RunRow> = rows.iter().filter_map(readable).collect();
         // RETURNING promises no order.
         runs.sort_by_key(|run| (std::cmp::Reverse(run.priority), run.created_at, run.id));
         Ok(runs)
@@ -190,6 +202,24 @@ impl Store for SqliteStore {
         rows.iter().map(rows::run_and_lane).collect()
     }
 
+    async fn owned(&self, worker: WorkerId) -> Result<Vec<(RunId, Epoch)>, StoreError> {
+        let rows = self.read(include_str!("queries/owned.sql"), arguments!(id(worker.0))).await?;
+        rows.iter().map(rows::run_and_epoch).collect()
+    }
+
+    async fn give_back(&self, worker: WorkerId, runs: &[(RunId, Epoch)]) -> Result<Vec<(RunId, Lane)>, StoreError> {
+        let runs: Vec<(Hex, i64)> = runs.iter().map(|(run, epoch)| (Hex(run.0), epoch.0)).collect();
+        let arguments = arguments!(
+            id(worker.0),
+            arguments::json(&runs),
+            RunStatus::Queued.as_str(),
+            WaitingOn::Capacity.as_str(),
+            RunStatus::Running.as_str()
+        );
+        let rows = self.write(include_str!("queries/give_back.sql"), arguments).await?;
+        rows.iter().map(rows::run_and_lane).collect()
+    }
+
     async fn wake_due(&self, now: Micros, limit: usize) -> Result<Vec<(RunId, Lane)>, StoreError> {
         let arguments = arguments!(now.0, arguments::limit(limit), WaitingOn::Capacity.as_str());
         let rows = self.write(include_str!("queries/wake_due.sql"), arguments).await?;
@@ -202,7 +232,18 @@ impl Store for SqliteStore {
     }
 
     async fn runs(&self, tenant: TenantId, filter: &RunFilter) -> Result<Page<RunRow>, StoreError> {
-        reads::runs(self, tenant, filter).await
+        list::runs(self, tenant, filter).await
+    }
+
+    async fn live_counts(&self, tenant: TenantId) -> Result<Vec<LiveCount>, StoreError> {
+        let rows = self.read(include_str!("queries/live_counts.sql"), arguments!(id(tenant.0))).await?;
+        rows.iter().map(rows::live_count).collect()
+    }
+
+    async fn queue_position(&self, run: RunId) -> Result<Option<u64>, StoreError> {
+        let rows = self.read(include_str!("queries/queue_position.sql"), arguments!(id(run.0))).await?;
+        let position: Option<i64> = rows::scalar(&rows)?;
+        Ok(position.and_then(|position| u64::try_from(position).ok()))
     }
 
     async fn events(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {

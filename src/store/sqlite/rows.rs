@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::{errors::store_error, inserts};
 use crate::{
-    model::{Digest, Epoch, EventKind, Failure, Lane, Micros, RunId, RunStatus, StepIx, TenantId, WorkerId},
-    ports::{RunRow, SignalRow, StepRow, StoreError, StoredEvent, Trigger},
+    model::{Digest, Epoch, EventKind, Failure, Lane, Micros, RunId, RunStatus, SessionId, StepIx, TenantId, WorkerId},
+    ports::{LiveCount, RunRow, SessionRow, SignalRow, StepRow, StoreError, StoredEvent, Trigger},
 };
 
 /// Decodes all rows of a result.
@@ -51,6 +51,12 @@ pub(super) fn run_and_lane(row: &SqliteRow) -> Result<(RunId, Lane), StoreError>
     Ok((id, Place::run(id).word("lane", &lane)?))
 }
 
+/// What `owned.sql` answers.
+pub(super) fn run_and_epoch(row: &SqliteRow) -> Result<(RunId, Epoch), StoreError> {
+    let id = RunId(id_of("runs", "id", row)?);
+    Ok((id, Epoch(row.try_get(1).map_err(|error| store_error(&error))?)))
+}
+
 /// What `signal.sql` answers.
 pub(super) fn status_and_seq(run: RunId, row: &SqliteRow) -> Result<(RunStatus, i64), StoreError> {
     let status: String = row.try_get(0).map_err(|error| store_error(&error))?;
@@ -65,7 +71,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    fn run(id: RunId) -> Place {
+    pub(super) fn run(id: RunId) -> Place {
         Place { table: "runs", row: id.to_string() }
     }
 
@@ -73,16 +79,20 @@ impl Place {
         StoreError::Corrupt { table: self.table, column, row: self.row.clone(), why: why.to_string() }
     }
 
-    fn id(&self, column: &'static str, bytes: &[u8]) -> Result<Uuid, StoreError> {
+    pub(super) fn id(&self, column: &'static str, bytes: &[u8]) -> Result<Uuid, StoreError> {
         Uuid::from_slice(bytes).map_err(|why| self.corrupt(column, why))
     }
 
-    fn word<T: FromStr<Err: Display>>(&self, column: &'static str, word: &str) -> Result<T, StoreError> {
+    pub(super) fn word<T: FromStr<Err: Display>>(&self, column: &'static str, word: &str) -> Result<T, StoreError> {
         word.parse().map_err(|why| self.corrupt(column, why))
     }
 
     fn json<T: DeserializeOwned>(&self, column: &'static str, text: &str) -> Result<T, StoreError> {
         serde_json::from_str(text).map_err(|why| self.corrupt(column, why))
+    }
+
+    pub(super) fn digest(&self, column: &'static str, bytes: Vec<u8>) -> Result<Digest, StoreError> {
+        bytes.try_into().map(Digest).map_err(|_| self.corrupt(column, "not 32 bytes"))
     }
 
     pub(super) fn number<T: TryFrom<i64, Error: Display>>(
@@ -100,6 +110,8 @@ pub(super) struct RunRecord {
     id: Vec<u8>,
     tenant_id: Vec<u8>,
     runbook: String,
+    runbook_version: Option<i64>,
+    session_id: Option<Vec<u8>>,
     plan_digest: Vec<u8>,
     lane: String,
     priority: i64,
@@ -142,6 +154,11 @@ impl TryFrom<RunRecord> for RunRow {
             id,
             tenant: TenantId(at.id("tenant_id", &record.tenant_id)?),
             runbook: record.runbook.into(),
+            runbook_version: record
+                .runbook_version
+                .map(|version| input.number("runbook_version", version))
+                .transpose()?,
+            session: record.session_id.map(|id| at.id("session_id", &id).map(SessionId)).transpose()?,
             plan: Digest(digest),
             lane: at.word("lane", &record.lane)?,
             priority: at.number("priority", record.priority)?,
@@ -170,6 +187,52 @@ impl TryFrom<RunRecord> for RunRow {
             ended_at: record.ended_at.map(Micros),
         })
     }
+}
+
+#[derive(Debug, FromRow)]
+struct SessionRecord {
+    id: Vec<u8>,
+    tenant_id: Vec<u8>,
+    name: String,
+    labels: String,
+    created_at: i64,
+    created_by: String,
+    archived_at: Option<i64>,
+}
+
+/// A session.
+pub(super) fn session(row: &SqliteRow) -> Result<SessionRow, StoreError> {
+    let record = SessionRecord::from_row(row).map_err(|error| store_error(&error))?;
+    let at = Place { table: "sessions", row: format!("{:02x?}", record.id) };
+    Ok(SessionRow {
+        id: SessionId(at.id("id", &record.id)?),
+        tenant: TenantId(at.id("tenant_id", &record.tenant_id)?),
+        name: record.name,
+        labels: at.json("labels", &record.labels)?,
+        created_at: Micros(record.created_at),
+        created_by: record.created_by,
+        archived_at: record.archived_at.map(Micros),
+    })
+}
+
+#[derive(Debug, FromRow)]
+struct LiveCountRecord {
+    lane: String,
+    session_id: Option<Vec<u8>>,
+    queued: i64,
+    running: i64,
+}
+
+/// A count of `live_counts.sql`.
+pub(super) fn live_count(row: &SqliteRow) -> Result<LiveCount, StoreError> {
+    let record = LiveCountRecord::from_row(row).map_err(|error| store_error(&error))?;
+    let at = Place { table: "runs", row: format!("live runs of lane {}", record.lane) };
+    Ok(LiveCount {
+        lane: at.word("lane", &record.lane)?,
+        session: record.session_id.map(|id| at.id("session_id", &id).map(SessionId)).transpose()?,
+        queued: at.number("claimed_by", record.queued)?,
+        running: at.number("claimed_by", record.running)?,
+    })
 }
 
 #[derive(Debug, FromRow)]

@@ -60,6 +60,8 @@ impl Scene {
         let plan = Digest::of(b"{}");
         self.store.put_plan(TenantId::DEFAULT, plan, b"{}", "").await.unwrap();
         let run = NewRun {
+            session: None,
+            runbook_version: None,
             id: RUN,
             tenant: TenantId::DEFAULT,
             runbook: "talk".into(),
@@ -74,7 +76,7 @@ impl Scene {
             claimed_by: Some(OWNER),
             opening: Vec::new(),
         };
-        self.store.create_runs(&[run]).await.unwrap();
+        self.store.create_runs(&[run], None).await.unwrap();
         self
     }
 

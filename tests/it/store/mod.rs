@@ -11,6 +11,7 @@ mod lists;
 mod races;
 mod runbooks;
 mod runs;
+mod sessions;
 mod signals;
 mod speed;
 mod sqlite_only;
@@ -79,11 +80,18 @@ conformance! {
         a_beat_shows_in_views,
         a_busy_worker_is_not_forgotten,
         requeue_takes_from_the_dead,
+        an_owner_gives_back_what_it_does_not_drive,
         due_runs_wake;
     lists:
         newest_first_in_pages,
         filters,
         prefixes,
+        every_filter,
+        two_filters,
+        text_in_any_case,
+        since_and_until,
+        lanes_are_counted,
+        a_place_in_the_queue,
         events_in_order,
         facts_are_events_of_one_category;
     runbooks:
@@ -95,6 +103,14 @@ conformance! {
         names_in_pages,
         versions_in_pages,
         puts_at_the_same_time;
+    sessions:
+        a_session_reads_back,
+        sessions_newest_first_in_pages,
+        a_session_is_renamed_archived_and_reopened,
+        runs_need_an_open_session,
+        a_key_creates_once,
+        one_of_many_requests_creates,
+        a_session_is_created_once;
     dirty:
         any_text_and_number_comes_back,
         any_plan_and_worker_comes_back,

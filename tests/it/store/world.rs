@@ -8,8 +8,8 @@ use opsroom::{
         WorkerId,
     },
     ports::{
-        ClaimRequest, CommitAnswer, IdempotencyStore, NewRun, RunCommit, RunRow, RunbookStore, SignalKind, StepRow,
-        Store, StoredEvent, Trigger,
+        ClaimRequest, CommitAnswer, IdempotencyStore, NewRun, RunCommit, RunRow, RunbookStore, SessionStore,
+        SignalKind, StepRow, Store, StoredEvent, Trigger,
     },
     store::{MemoryStore, SqliteStore},
 };
@@ -22,9 +22,13 @@ pub const W2: WorkerId = WorkerId(Uuid::from_u128(0xa2));
 /// The time at which the stories begin.
 pub const T0: Micros = Micros(1_790_000_000_000_000);
 
+/// All the ports that a store implements.
+pub trait AnyStore: Store + SessionStore + IdempotencyStore {}
+impl<T: Store + SessionStore + IdempotencyStore> AnyStore for T {}
+
 pub struct World {
-    pub a: Arc<dyn Store>,
-    pub b: Arc<dyn Store>,
+    pub a: Arc<dyn AnyStore>,
+    pub b: Arc<dyn AnyStore>,
     /// The same two, as keepers of answers.
     pub answers: [Arc<dyn IdempotencyStore>; 2],
     /// The same two, as the port of runbooks.
@@ -59,12 +63,12 @@ impl World {
     /// Creates queued runs.
     pub async fn queued(&self, numbers: impl IntoIterator<Item = u128>) {
         let runs: Vec<NewRun> = numbers.into_iter().map(new_run).collect();
-        self.a.create_runs(&runs).await.unwrap();
+        self.a.create_runs(&runs, None).await.unwrap();
     }
 
     /// Creates a run that `worker` owns.
     pub async fn owned(&self, number: u128, worker: WorkerId) -> RunRow {
-        self.a.create_runs(&[NewRun { claimed_by: Some(worker), ..new_run(number) }]).await.unwrap();
+        self.a.create_runs(&[NewRun { claimed_by: Some(worker), ..new_run(number) }], None).await.unwrap();
         self.row(run_id(number)).await
     }
 
@@ -107,6 +111,8 @@ pub fn new_run(number: u128) -> NewRun {
         id: run_id(number),
         tenant: TENANT,
         runbook: "deploy".into(),
+        runbook_version: None,
+        session: None,
         plan: plan(),
         lane: Lane::A,
         priority: 0,
