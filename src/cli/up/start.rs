@@ -137,6 +137,7 @@ impl Ground {
         loops::start(&tasks, &stop_loops, &embedded, &metrics, folder.as_deref());
         let services = Services {
             runs: embedded.runs.clone().hand_to(handoff),
+            runbooks: embedded.runbooks.clone(),
             streams: Streams::start(
                 embedded.world.history(TenantId::DEFAULT),
                 embedded.world.feed.clone(),
