@@ -15,6 +15,9 @@ mod faults;
 #[cfg(target_os = "linux")]
 mod processes;
 #[cfg(test)]
+#[cfg(target_os = "linux")]
+mod room;
+#[cfg(test)]
 mod specification;
 #[cfg(test)]
 mod store;
