@@ -4,6 +4,9 @@
 mod architecture;
 #[cfg(test)]
 mod cli;
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod clients;
 mod control;
 #[cfg(test)]
 mod events;
