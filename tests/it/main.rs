@@ -7,6 +7,7 @@ mod cli;
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod clients;
+#[cfg(test)]
 mod control;
 #[cfg(test)]
 mod events;
