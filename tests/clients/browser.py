@@ -184,7 +184,15 @@ def starts_one_with_the_form(browser):
     expect(page.locator("dd", has_text=HOSTILE).first).to_be_visible()
     expect(page.locator(".entry", has_text=HOSTILE).first).to_be_visible()
     expect(page.locator("h1 + .pill")).to_have_text("failed")
-    expect(page.locator(".artifacts a", has_text="note.html")).to_be_visible()
+    file = page.locator(".artifacts a", has_text="note.html")
+    with page.expect_download() as download:
+        file.click()
+    with open(download.value.path(), encoding="utf-8") as saved:
+        assert saved.read() == "<script>window.hacked=1</script>"
+    # Opened by its address it is no page of this origin either.
+    head = API.get(file.get_attribute("href")).headers
+    alone = "attachment" in head.get("content-disposition", "") or "sandbox" in head.get("content-security-policy", "")
+    assert alone and head["x-content-type-options"] == "nosniff", head
     browser.picture("hostile")
     browser.none_wrong()
     page.goto(f"{URL}/#/runbooks")
