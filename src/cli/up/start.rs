@@ -16,7 +16,7 @@ use crate::{
         embedded::{Embedded, EmbeddedWorker},
         fault::{Fault, io_fault},
     },
-    control::Handoff,
+    control::{Handoff, Streams, World},
     http::{self, Services, access::Access, idempotency::Idempotency, metrics::Metrics, server},
     model::{Lane, TenantId},
     ports::Clock,
@@ -115,6 +115,11 @@ impl Ground {
                 .help("it holds one line of at least 20 visible characters, readable for this user")
         })?;
         let access = Access::new(&key, &options.hosts, Arc::new(SystemClock));
+        let sessions = config.data.browser_sessions();
+        access.keep_sessions_in(&sessions).map_err(|error| {
+            io_fault("DATA_DIR_UNUSABLE", &format!("`{}`", sessions.display()), &error)
+                .help("remove the file: browsers sign in again")
+        })?;
         Ok(Ground { lock, listener, url, access, key_file })
     }
 
@@ -135,13 +140,16 @@ impl Ground {
         worker.sweep();
         let folder = loops::runbook_folder(options.runbooks.as_deref());
         loops::start(&tasks, &stop_loops, &embedded, &metrics, folder.as_deref());
+        let World { clock, ids, feed, .. } = embedded.world.clone();
+        let history = embedded.world.history(TenantId::DEFAULT);
         let services = Services {
             runs: embedded.runs.clone().hand_to(handoff),
+            streams: Streams::start(history, feed, &tasks, stop_server.clone()),
             access: access.clone(),
             health: probes::health(&embedded, alive, folder),
             metrics,
-            idempotency: Idempotency::new(embedded.store(), embedded.world.clock.clone(), TenantId::DEFAULT),
-            ids: embedded.world.ids.clone(),
+            idempotency: Idempotency::new(embedded.store(), clock, TenantId::DEFAULT),
+            ids,
         };
         tasks.spawn(server::serve(listener, http::router(services), limits(), stop_server.clone()));
         tell(&mut lock, &url, key_file)?;
