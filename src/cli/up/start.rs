@@ -144,6 +144,7 @@ impl Ground {
         let history = embedded.world.history(TenantId::DEFAULT);
         let services = Services {
             runs: embedded.runs.clone().hand_to(handoff),
+            runbooks: embedded.runbooks.clone(),
             streams: Streams::start(history, feed, &tasks, stop_server.clone()),
             access: access.clone(),
             health: probes::health(&embedded, alive, folder),

@@ -5,6 +5,7 @@ mod interrupts;
 mod output;
 mod params;
 mod recovery;
+mod runbooks;
 mod runs;
 mod shipped;
 pub mod world;
