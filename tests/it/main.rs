@@ -18,6 +18,9 @@ mod faults;
 #[cfg(target_os = "linux")]
 mod processes;
 #[cfg(test)]
+#[cfg(target_os = "linux")]
+mod room;
+#[cfg(test)]
 mod specification;
 #[cfg(test)]
 mod store;
