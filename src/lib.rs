@@ -9,7 +9,7 @@
 //! | 2 | [`engine`] | what may happen to a run: pure |
 //! | 3 | [`ports`] | traits of everything outside |
 //! | 4 | [`store`], [`queue`], [`feed`], [`actions`], [`system`], [`control`] | adapters of the ports, and the loops over them |
-//! | 5 | [`worker`] | lanes as apalis workers |
+//! | 5 | [`worker`], [`http`] | lanes as apalis workers; the HTTP interface |
 //! | 6 | [`cli`] | one file a command |
 
 pub mod actions;
@@ -17,6 +17,7 @@ pub mod cli;
 pub mod control;
 pub mod engine;
 pub mod feed;
+pub mod http;
 pub mod model;
 pub mod ports;
 pub mod queue;

@@ -64,6 +64,7 @@ impl World {
             secrets: BTreeMap::from([("db_password".to_owned(), SecretValue::new("hunter2"))]),
             workspace: self.workspace(),
             scratch: self.folder.path().join("scratch"),
+            files: None,
             cancel: self.cancel.clone(),
             grace: Duration::from_secs(5),
             log: LogSink::new(StepIx(0), 1, Arc::new(MaskHunter2), self.sender.clone()),

@@ -13,16 +13,16 @@ use super::{
     processes::LazyProcesses,
 };
 use crate::{
-    actions::{Deps, Registry},
-    control::{Committer, Limits, Owner, Plans, Reaper, Runs, Signals, World},
+    actions::{self, Deps, Registry},
+    control::{Committer, Limits, Owner, Plans, Reaper, Runbooks, Runs, Signals, World},
     feed::MemoryFeed,
     model::{TenantId, WorkerId},
     ports::{Clock, Ids, WorkerRow},
     queue::ChannelQueue,
     store::SqliteStore,
     system::{
-        EnvSecrets, FlockLiveness, FolderArtifacts, FolderSpool, FolderWorkspaces, RandomIds, SecretMasks, SystemClock,
-        WorkerLock,
+        EnvSecrets, FlockLiveness, FolderArtifacts, FolderBundles, FolderSpool, FolderWorkspaces, RandomIds,
+        SecretMasks, SystemClock, WorkerLock,
     },
     worker::Lanes,
 };
@@ -33,6 +33,7 @@ pub struct Embedded {
     /// Without actions: those are a worker's.
     pub world: World,
     pub runs: Runs,
+    pub runbooks: Runbooks,
     pub artifacts: Arc<FolderArtifacts>,
     store: Arc<SqliteStore>,
 }
@@ -60,12 +61,20 @@ impl Embedded {
             masks: Arc::new(SecretMasks::default()),
             executors: Arc::new(Registry::new([])),
             workspaces: Arc::new(FolderWorkspaces::new(folder)),
+            bundles: Arc::new(FolderBundles::new(artifacts.clone(), folder.join("bundles"))),
             plans: Plans::new(store.clone()),
             signals: Signals::default(),
             limits: Limits::default(),
         };
         let runs = Runs::new(world.clone(), TenantId::DEFAULT);
-        Ok(Embedded { world, runs, artifacts, store })
+        let runbooks = Runbooks::new(
+            store.clone(),
+            world.bundles.clone(),
+            world.clock.clone(),
+            world.plans.clone(),
+            Arc::new(actions::catalog()),
+        );
+        Ok(Embedded { world, runs, runbooks, artifacts, store })
     }
 
     /// Makes this process a worker: from here on it may own runs.
@@ -82,8 +91,8 @@ impl Embedded {
 
     /// Closes the database; every worker is shut down by now.
     pub async fn close(self) {
-        let Embedded { world, runs, store, .. } = self;
-        drop((world, runs));
+        let Embedded { world, runs, runbooks, store, .. } = self;
+        drop((world, runs, runbooks));
         // Whoever still has a part in it keeps it open; the file is complete all the same.
         if let Some(store) = Arc::into_inner(store)
             && let Err(error) = store.close().await

@@ -5,11 +5,10 @@ use super::{
     document::{clock_time, printable},
     embedded::Embedded,
     fault::{Fault, exit},
-    history::History,
     live::{Watch, payload, sentence},
     selector,
 };
-use crate::model::Event;
+use crate::model::{Event, TenantId};
 
 /// Bytes of a chunk that a line shows.
 const SHOWN: usize = 120;
@@ -39,7 +38,7 @@ pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
         // The words of an event depend on what came before it, so text is folded from the start.
         let from = if context.out.is_json() { options.after } else { 0 };
         let mut watch = Watch::new(plan, run, false);
-        let mut history = History::new(world.store.clone(), world.spool.clone(), run, from);
+        let mut history = world.history(TenantId::DEFAULT).reader(run, from);
         while let Some(event) = history.next().await? {
             if context.out.is_json() {
                 context.out.json(&event);

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::out::Out;
 use crate::{
-    control::{OwnError, PlanError, RunsError},
+    control::{HistoryError, OwnError, PlanError, RunsError, SubmitError},
     ports::StoreError,
 };
 
@@ -91,6 +91,16 @@ impl fmt::Display for Fault {
     }
 }
 
+impl From<HistoryError> for Fault {
+    fn from(error: HistoryError) -> Fault {
+        match error {
+            HistoryError::Store(error) => error.into(),
+            HistoryError::NotFound(_) => Fault::refused("RUN_NOT_FOUND", error.to_string()),
+            HistoryError::Spool { error, .. } => io_fault("SPOOL_UNREADABLE", "the logs of the run", &error),
+        }
+    }
+}
+
 impl From<StoreError> for Fault {
     fn from(error: StoreError) -> Fault {
         let (code, help) = match &error {
@@ -115,6 +125,8 @@ impl From<OwnError> for Fault {
             OwnError::Commit(error) => commit_fault(&error.to_string()),
             OwnError::Unreadable { .. } => Fault::internal("EVENT_UNREADABLE", error.to_string())
                 .help("the run was made by another version of opsroom; use that one"),
+            OwnError::Halted => Fault::internal("HALTED", error.to_string())
+                .help("`opsroom recover`, or the next `opsroom up`, goes on with the run"),
             OwnError::Panicked => Fault::internal("INTERNAL", error.to_string())
                 .help("please report it; `opsroom recover` goes on with the run"),
             OwnError::Refused(_) => {
@@ -131,6 +143,22 @@ fn commit_fault(message: &str) -> Fault {
     }
     Fault::internal("STORE_UNAVAILABLE", message)
         .help("check the disk of the data folder; then `opsroom recover` finishes the run")
+}
+
+impl From<SubmitError> for Fault {
+    fn from(error: SubmitError) -> Fault {
+        let message = error.to_string();
+        match error {
+            SubmitError::Store(error) => error.into(),
+            SubmitError::KeyReused => Fault::refused("IDEMPOTENCY_KEY_REUSED", message).help("give another key"),
+            SubmitError::NoSession(_) => {
+                Fault::refused("SESSION_NOT_FOUND", message).help("`opsroom sessions` lists them")
+            }
+            SubmitError::SessionArchived(_) => {
+                Fault::refused("SESSION_ARCHIVED", message).help("reopen it, or take another session")
+            }
+        }
+    }
 }
 
 impl From<RunsError> for Fault {

@@ -4,11 +4,10 @@ use super::{
     Context, block_on,
     embedded::Embedded,
     fault::{Fault, exit},
-    history::History,
     live::payload,
     selector,
 };
-use crate::model::Event;
+use crate::model::{Event, TenantId};
 
 /// Print what the steps of a run wrote
 #[derive(Debug, clap::Args)]
@@ -41,7 +40,7 @@ pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
                     .help(format!("`opsroom show {run}` lists its steps")));
             }
         }
-        let mut history = History::chunks(world.store.clone(), world.spool.clone(), run);
+        let mut history = world.history(TenantId::DEFAULT).chunks(run, 0);
         while let Some(event) = history.next().await? {
             if wanted(options, &event) {
                 print(context, &event);

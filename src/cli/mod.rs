@@ -13,7 +13,6 @@ mod embedded;
 mod events;
 mod explain;
 mod fault;
-mod history;
 mod init;
 mod interrupt;
 mod leftovers;

@@ -10,7 +10,6 @@ use super::{
     document::RunDocument,
     embedded::{Embedded, EmbeddedWorker},
     fault::{Fault, exit, io_fault},
-    history::History,
     interrupt::Interrupts,
     leftovers,
     live::{View, Watch},
@@ -18,8 +17,8 @@ use super::{
     summary,
 };
 use crate::{
-    control::{Owned, RunView, Submission},
-    model::{Event, RunId, RunStatus},
+    control::{Owned, RunView, Submission, Wishes},
+    model::{Event, RunId, RunStatus, TenantId},
     ports::{Artifacts, Subscription, Trigger},
 };
 
@@ -52,7 +51,7 @@ pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
     let params = loading::bind(&loaded.plan, &options.params)?;
     let Loaded { plan, source } = loaded;
     let trigger = Trigger { kind: "manual".to_owned(), actor: context.config.actor.clone() };
-    let submission = Submission { plan, source, params, trigger };
+    let submission = Submission { plan, source, params, trigger, wishes: Wishes::default() };
     block_on(async {
         let interrupts = Interrupts::listen()?;
         let embedded = Embedded::open(&context.config).await?;
@@ -140,7 +139,7 @@ impl Show<'_> {
 
     async fn catch_up(&mut self, until: u64) -> Result<(), Fault> {
         let world = &self.embedded.world;
-        let mut history = History::new(world.store.clone(), world.spool.clone(), self.run, self.watch.last);
+        let mut history = world.history(TenantId::DEFAULT).reader(self.run, self.watch.last);
         while let Some(event) = history.next().await? {
             if event.sequence >= until {
                 break;

@@ -9,7 +9,7 @@ use super::World;
 use crate::{
     engine::{Run, RunScope},
     model::{AttemptId, Failure, FailureReason, Micros, Outcome, RunId, StepIx, Success, TenantId},
-    ports::{AttemptContext, Executor, LogSender, LogSink, Mask, SecretValue},
+    ports::{AttemptContext, BundleError, Executor, LogSender, LogSink, Mask, SecretValue},
     runbook::{Plan, to_text},
 };
 
@@ -99,6 +99,7 @@ async fn context(
     let (workspace, scratch) = folders(world, prepared.run, executor).map_err(|error| {
         Failure::error("WORKSPACE_FAILED", format!("the working folder could not be made: {error}"))
     })?;
+    let files = files(world, &prepared.plan, executor).await?;
     let context = AttemptContext {
         run: prepared.run,
         runbook: prepared.plan.name.as_str().into(),
@@ -111,11 +112,25 @@ async fn context(
         secrets,
         workspace,
         scratch,
+        files,
         cancel: prepared.cancel,
         grace: world.limits.grace,
         log: LogSink::new(prepared.attempt.step, number, mask.clone(), prepared.sender),
     };
     Ok((context, mask))
+}
+
+/// The folder of the runbook's files, if it has some and the action wants it.
+async fn files(world: &World, plan: &Plan, executor: &dyn Executor) -> Result<Option<PathBuf>, Failure> {
+    let Some(digest) = plan.files.filter(|_| executor.needs_workspace()) else { return Ok(None) };
+    match world.bundles.lay(digest).await {
+        Ok(folder) => Ok(Some(folder)),
+        // What is wrong with the store stays wrong; a disk may be free the next time.
+        Err(error @ (BundleError::Missing(_) | BundleError::Damaged(_))) => {
+            Err(Failure::permanent("FILES_LOST", error.to_string()))
+        }
+        Err(error) => Err(Failure::error("FILES_FAILED", error.to_string())),
+    }
 }
 
 /// The run's folder and the attempt's, if the action wants them.

@@ -8,30 +8,45 @@ mod attempt;
 mod committer;
 mod events;
 mod handoff;
+mod history;
 mod outputs;
 mod owner;
 mod plans;
+mod problems;
 mod reaper;
 mod rest;
+mod runbook_sync;
+mod runbooks;
 mod runs;
 mod said;
 mod session;
 mod signals;
+mod stream;
+mod submit;
 mod taking_up;
 
 use std::{sync::Arc, time::Duration};
 
-use crate::ports::{Clock, Executors, Feed, Ids, Masks, Queue, Secrets, Spool, Store, Workspaces};
+use crate::{
+    model::TenantId,
+    ports::{Bundles, Clock, Executors, Feed, Ids, Masks, Queue, Secrets, Spool, Store, Workspaces},
+};
 
 pub use attempt::render;
 pub use committer::{CommitError, Committer};
 pub use handoff::{Arrivals, Handoff};
+pub use history::{EventPage, EventRange, History, HistoryError, HistoryReader, RangeError};
 pub use owner::{Born, Claim, OwnError, Owned, Owner};
 pub use plans::{PlanError, Plans};
+pub use problems::Problem;
 pub use reaper::Reaper;
 pub use rest::StepView;
-pub use runs::{RunView, Runs, RunsError, Submission};
+pub use runbook_sync::{RunbookSync, put_shipped};
+pub use runbooks::{Checked, Draft, Origin, Put, RunbookVersion, RunbookView, Runbooks, RunbooksError};
+pub use runs::{RunView, Runs, RunsError};
 pub use signals::Signals;
+pub use stream::{EventStream, Item, Shown, Streams};
+pub use submit::{Once, Submission, SubmitError, Submitted, Wishes};
 
 /// Everything outside that owners need. Cheap to clone.
 #[derive(Clone)]
@@ -46,6 +61,8 @@ pub struct World {
     pub masks: Arc<dyn Masks>,
     pub executors: Arc<dyn Executors>,
     pub workspaces: Arc<dyn Workspaces>,
+    /// The files that belong to runbooks.
+    pub bundles: Arc<dyn Bundles>,
     pub plans: Plans,
     pub signals: Signals,
     pub limits: Limits,
@@ -54,6 +71,13 @@ pub struct World {
 impl std::fmt::Debug for World {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("World").field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+impl World {
+    /// Reads the events of a tenant's runs.
+    pub fn history(&self, tenant: TenantId) -> History {
+        History::new(tenant, self.store.clone(), self.spool.clone(), self.clock.clone())
     }
 }
 

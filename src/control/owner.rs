@@ -33,6 +33,8 @@ pub enum OwnError {
     Unreadable { sequence: u64, why: String },
     #[error("the store refuses the run's commits: {0}")]
     Refused(String),
+    #[error("the process was told to end at once")]
+    Halted,
     #[error("the owner of the run panicked; this is a fault of opsroom")]
     Panicked,
 }

@@ -39,6 +39,10 @@ uuid_id! {
     RunId
 }
 uuid_id! {
+    /// A group of runs that people work on together. A UUIDv7.
+    SessionId
+}
+uuid_id! {
     /// Whose data it is. Every entity carries one.
     TenantId
 }

@@ -12,7 +12,7 @@ mod time;
 
 pub use digest::Digest;
 pub use event::{Category, Event, EventKind, ParseEventId, Source, StreamId};
-pub use ids::{Attempt, AttemptId, Epoch, RunId, StepIx, TenantId, WorkerId};
+pub use ids::{Attempt, AttemptId, Epoch, RunId, SessionId, StepIx, TenantId, WorkerId};
 pub use outcome::{Failure, FailureReason, Outcome, Success};
 pub use status::{EffectModel, Lane, OnUnknown, RunStatus, StepStatus, UnknownWord, WaitingOn};
 pub use time::{Micros, Millis, ParseDuration};

@@ -52,6 +52,8 @@ pub struct AttemptContext {
     /// The attempt's own folder, emptied after it, for `$OPSROOM_OUTPUT` and the like. May hold an empty folder
     /// [`ARTIFACTS`](super::ARTIFACTS).
     pub scratch: PathBuf,
+    /// The files that belong to the runbook (`$OPSROOM_FILES`), if it has some; nobody may write to them.
+    pub files: Option<PathBuf>,
     /// Fires on cancel, timeout and drain.
     pub cancel: CancellationToken,
     /// From TERM to KILL.

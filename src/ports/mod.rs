@@ -3,32 +3,44 @@
 //! No implementation lives here; adapters are on floor 4 and never know each other.
 
 mod artifacts;
+mod bundles;
 mod executor;
 mod feed;
+mod health;
+mod idempotency;
 mod liveness;
 mod note;
 mod processes;
 mod queue;
+mod runbook_folder;
+mod runbooks;
 mod secrets;
+mod sessions;
 mod spool;
 mod store;
 mod time;
 mod workspaces;
 
 pub use artifacts::{ArtifactError, Artifacts};
+pub use bundles::{BundleError, Bundles};
 pub use executor::{
     AttemptContext, Executor, Executors, LogChunk, LogPayload, LogSender, LogSink, LogStream, log_channel,
 };
 pub use feed::{Announced, Announcements, Feed, Subscription};
+pub use health::{Probe, Unready};
+pub use idempotency::{IdempotencyStore, IdempotentAnswer};
 pub use liveness::Liveness;
 pub use note::Note;
 pub use processes::{Exit, Process, ProcessSpec, Processes, SpawnError};
 pub use queue::{Doorbell, Queue};
+pub use runbook_folder::{FolderFile, FolderScan, FolderText, RunbookFolder};
+pub use runbooks::{NewRunbookVersion, RunbookPut, RunbookStore, RunbookVersionRow};
 pub use secrets::{Mask, MaskStream, Masks, SecretError, SecretValue, Secrets};
+pub use sessions::{SessionChange, SessionFilter, SessionRow, SessionStore};
 pub use spool::Spool;
 pub use store::{
-    ClaimRequest, CommitAnswer, NewRun, Page, RunBirth, RunCommit, RunFilter, RunRow, SignalKind, SignalRow, StepRow,
-    Store, StoreError, StoredEvent, Trigger, WorkerRow,
+    ClaimRequest, CommitAnswer, Creation, Idempotency, LabelFilter, LiveCount, NewRun, Page, RunBirth, RunCommit,
+    RunFilter, RunRow, SignalKind, SignalRow, StepRow, Store, StoreError, StoredEvent, Trigger, WorkerRow,
 };
 pub use time::{Clock, Ids};
 pub use workspaces::{ARTIFACTS, Workspaces};

@@ -14,6 +14,15 @@ pub trait Spool: Send + Sync {
     /// died while it wrote) is not returned.
     fn read(&self, run: RunId, after: u64, limit: usize) -> io::Result<Vec<Event>>;
 
+    /// How many bytes the run's chunks take, 0 without any: grows with every append, whichever process it is in.
+    fn size(&self, run: RunId) -> io::Result<u64>;
+
     /// Frees what an open run holds (file handles); later appends still work.
     fn close(&self, run: RunId);
+
+    /// Deletes a run's chunks; a run without any is fine.
+    fn remove(&self, run: RunId) -> io::Result<()>;
+
+    /// The runs that have chunks, at most `limit` of them, in no order.
+    fn runs(&self, limit: usize) -> io::Result<Vec<RunId>>;
 }

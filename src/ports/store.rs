@@ -6,9 +6,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 
+use super::IdempotentAnswer;
 use crate::model::{
-    Attempt, Digest, Epoch, EventKind, Failure, Lane, Micros, RunId, RunStatus, StepIx, StepStatus, TenantId,
-    WaitingOn, WorkerId,
+    Attempt, Digest, Epoch, EventKind, Failure, Lane, Micros, RunId, RunStatus, SessionId, StepIx, StepStatus,
+    TenantId, WaitingOn, WorkerId,
 };
 
 /// What can go wrong in a store. Callers tell "again" from "never" from "not yours" by the variant.
@@ -38,6 +39,10 @@ pub struct NewRun {
     pub tenant: TenantId,
     /// The runbook's name.
     pub runbook: Arc<str>,
+    /// The version of the stored runbook; `None` for a file that was run directly.
+    pub runbook_version: Option<u32>,
+    /// An open session of the tenant.
+    pub session: Option<SessionId>,
     /// A plan that [`Store::put_plan`] has stored.
     pub plan: Digest,
     pub lane: Lane,
@@ -83,6 +88,8 @@ impl NewRun {
             id: self.id,
             tenant: self.tenant,
             runbook: self.runbook.clone(),
+            runbook_version: self.runbook_version,
+            session: self.session,
             plan: self.plan,
             lane: self.lane,
             priority: self.priority,
@@ -140,6 +147,8 @@ pub struct RunRow {
     pub id: RunId,
     pub tenant: TenantId,
     pub runbook: Arc<str>,
+    pub runbook_version: Option<u32>,
+    pub session: Option<SessionId>,
     pub plan: Digest,
     pub lane: Lane,
     pub priority: i32,
@@ -291,17 +300,70 @@ pub struct WorkerRow {
     pub started_at: Micros,
 }
 
-/// Which runs to list, newest first.
+/// The key of a request that creates something, and the answer to keep under it.
+#[derive(Debug, Clone)]
+pub struct Idempotency {
+    pub tenant: TenantId,
+    pub key: String,
+    pub answer: IdempotentAnswer,
+}
+
+/// What became of a request to create runs or a session. Only `Created` has written anything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Creation {
+    Created,
+    /// The key is known, with the same request: this was answered.
+    Replayed(IdempotentAnswer),
+    /// The key is known, with another request.
+    Mismatched,
+    /// A run names a session that the tenant does not have.
+    NoSession(SessionId),
+    /// A run names a session that takes no runs any more.
+    SessionArchived(SessionId),
+}
+
+/// A label that runs must have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LabelFilter {
+    pub name: String,
+    /// The text of a string, or the JSON of anything else; `None` for any value.
+    pub value: Option<String>,
+}
+
+/// Which runs to list, newest first. All that is given must hold.
 #[derive(Debug, Clone, Default)]
 pub struct RunFilter {
+    /// One of these; empty for any.
     pub status: Vec<RunStatus>,
+    pub lane: Option<Lane>,
     pub runbook: Option<String>,
+    pub session: Option<SessionId>,
+    pub labels: Vec<LabelFilter>,
+    /// The kind and the actor of the trigger.
+    pub trigger: Option<String>,
+    pub actor: Option<String>,
+    /// Created at this time or later, and before that one, by the time in the id, in whole milliseconds.
+    pub since: Option<Micros>,
+    pub until: Option<Micros>,
+    /// A part of the runbook's name, the actor or a label's value, in any case, or the beginning of the id.
+    pub text: Option<String>,
     /// Matches the beginning of the id's text.
     pub id_prefix: Option<String>,
     /// Only runs created before this one (the cursor).
     pub before: Option<RunId>,
     /// At most this many.
     pub limit: usize,
+}
+
+/// How many runs of a lane and a session have not ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LiveCount {
+    pub lane: Lane,
+    /// `None` for the runs of no session.
+    pub session: Option<SessionId>,
+    pub queued: u64,
+    /// Claimed ones as well.
+    pub running: u64,
 }
 
 /// A page of a list.
@@ -324,8 +386,9 @@ pub trait Store: Send + Sync {
     /// The runbook's text as it was when the plan was made.
     async fn source(&self, tenant: TenantId, digest: Digest) -> Result<Option<String>, StoreError>;
 
-    /// Creates runs, all or none. An id that exists is `Refused`.
-    async fn create_runs(&self, runs: &[NewRun]) -> Result<(), StoreError>;
+    /// Creates runs, all or none. An id that exists is `Refused`. Of two requests with the same key at the
+    /// same time, one creates and the other is told the first one's answer.
+    async fn create_runs(&self, runs: &[NewRun], idempotency: Option<&Idempotency>) -> Result<Creation, StoreError>;
 
     /// Takes ownership of claimable runs of a lane, highest priority first, then oldest:
     /// `queued → claimed`, epoch + 1. Two claims never get the same run.
@@ -373,6 +436,12 @@ pub trait Store: Send + Sync {
 
     /// Newest first.
     async fn runs(&self, tenant: TenantId, filter: &RunFilter) -> Result<Page<RunRow>, StoreError>;
+
+    /// The live runs of a tenant by lane and session; where there are none, there is no count.
+    async fn live_counts(&self, tenant: TenantId) -> Result<Vec<LiveCount>, StoreError>;
+
+    /// The place of a claimable run in the queue of its lane, from 1; `None` if it is not waiting there.
+    async fn queue_position(&self, run: RunId) -> Result<Option<u64>, StoreError>;
 
     /// Durable events with a sequence above `after`, in order, at most `limit`.
     async fn events(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreError>;

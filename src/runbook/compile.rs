@@ -6,6 +6,7 @@
 
 mod action;
 mod expressions;
+mod files;
 mod graph;
 mod header;
 pub(super) mod keys;
@@ -21,8 +22,8 @@ use serde_json::Value;
 
 use self::{action::Actions, header::Header, report::Report, step::Draft};
 use super::{
-    Catalog, Diagnostic, Plan,
-    diagnostic::{Severity, sorted},
+    Beside, Catalog, Diagnostic, Plan,
+    diagnostic::{Code, Severity, sorted},
     plan::Phase,
     schema,
     source::Source,
@@ -37,10 +38,20 @@ pub struct Compiled {
     pub warnings: Vec<Diagnostic>,
 }
 
-/// Compiles a runbook. `file_name` is what the diagnostics call the file.
+/// Compiles a runbook that has no files beside it. `file_name` is what the diagnostics call the file.
 ///
 /// On failure all problems of the file, in its order, warnings included.
 pub fn compile(file_name: &str, text: &str, catalog: &Catalog) -> Result<Compiled, Vec<Diagnostic>> {
+    compile_with_files(file_name, text, catalog, &Beside::default())
+}
+
+/// Compiles a runbook with what was found for its [`globs`](super::globs).
+pub fn compile_with_files(
+    file_name: &str,
+    text: &str,
+    catalog: &Catalog,
+    beside: &Beside,
+) -> Result<Compiled, Vec<Diagnostic>> {
     let (source, problems) = Source::read(file_name, text);
     let Some(mut source) = source else { return Err(sorted(problems)) };
     let actions = Actions::new(catalog, source.json());
@@ -50,13 +61,40 @@ pub fn compile(file_name: &str, text: &str, catalog: &Catalog) -> Result<Compile
         report.violation("", violation, None);
     }
     unavailable::check(source.json(), &mut report);
-    let plan = lower(&source, &actions, &mut report);
+    let files = files::check(source.json(), beside, &mut report);
+    let mut plan = lower(&source, &actions, &mut report);
+    if let Some(plan) = &mut plan {
+        plan.files = files;
+    }
     let diagnostics = sorted(report.diagnostics);
     let failed = diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error);
     match plan {
         Some(plan) if !failed => Ok(Compiled { plan: plan.link(), warnings: diagnostics }),
         _ => Err(diagnostics),
     }
+}
+
+/// A problem of the value at a JSON pointer that only those know who have more than the text.
+pub fn diagnose(file_name: &str, text: &str, code: Code, pointer: &str, message: impl Into<String>) -> Diagnostic {
+    let source = Source::read(file_name, text).0.unwrap_or_else(|| Source::blank(file_name));
+    source.diagnose(code, source.value_span(pointer), pointer, message)
+}
+
+/// The runbook's name, also of a text that is not valid otherwise.
+pub fn name_of(text: &str) -> Option<String> {
+    let is_name = |name: &str| {
+        let known = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        (1..=64).contains(&name.len()) && name.bytes().all(known)
+    };
+    let name = match Source::read("", text).0 {
+        Some(source) => source.json().get("name").and_then(Value::as_str).map(str::to_owned),
+        // No YAML; the line with the name may be well all the same.
+        None => text.lines().find_map(|line| {
+            let value = line.strip_prefix("name:")?.split(" #").next()?;
+            Some(value.trim().trim_matches(['"', '\'']).to_owned())
+        }),
+    };
+    name.filter(|name| is_name(name))
 }
 
 /// Checks the file against the schema. Where a string is wanted and a plain scalar stands, the string is the scalar

@@ -104,6 +104,14 @@ codes! {
     NotABool = "NOT_A_BOOL", Error, "A condition cannot be true or false.";
     BadParamSchema = "BAD_PARAM_SCHEMA", Error, "The schema of a param is not a usable JSON Schema.";
     BadParamDefault = "BAD_PARAM_DEFAULT", Error, "The default of a param does not fit its own schema.";
+    FilesUnmatched = "FILES_UNMATCHED", Error, "A glob of `files` matches no file.";
+    FilesOutside = "FILES_OUTSIDE", Error, "A glob of `files` leaves the folder of the runbook.";
+    FilesUnreadable = "FILES_UNREADABLE", Error, "A file of `files` cannot be read, or is none.";
+    FilesTooLarge = "FILES_TOO_LARGE", Error, "The files of a runbook are too large or too many.";
+    FileUnreadable = "FILE_UNREADABLE", Error, "A runbook file of a folder cannot be read.";
+    NameMismatch = "NAME_MISMATCH", Error, "The runbook's name is not the one that it is to be stored under.";
+    DuplicateRunbook = "DUPLICATE_RUNBOOK", Error, "Another file of the folder has the same name of a runbook.";
+    FileGone = "FILE_GONE", Warning, "The file that the latest version came from is not there any more.";
     UnusedSecret = "UNUSED_SECRET", Warning, "A declared secret reaches no step.";
 }
 

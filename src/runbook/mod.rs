@@ -10,18 +10,25 @@ mod compile;
 pub mod diagnostic;
 mod explain;
 mod expr;
+mod files;
 pub mod params;
 mod plan;
 pub mod schema;
+mod shipped;
 mod source;
 mod template;
 
 pub use catalog::{Action, Catalog};
-pub use compile::{Compiled, compile};
+pub use compile::{Compiled, compile, compile_with_files, diagnose, name_of};
 pub use diagnostic::{Code, Diagnostic, Severity};
 pub use explain::{UnknownPath, explain};
 pub use expr::{Expr, ExprError, Mention, References, Scope, StatusFunction};
+pub use files::{
+    Beside, Bundle, BundleEntry, BundleFile, FilesProblem, Glob, MAX_BUNDLE_BYTES, MAX_BUNDLE_FILES, globs,
+    is_bundle_path,
+};
 pub use plan::{
     Condition, Jitter, ParamSpec, Phase, Plan, PlannedStep, RetryOn, RetryPolicy, Template, TextPart, to_text,
 };
+pub use shipped::{SHIPPED, Shipped};
 pub use source::Span;

@@ -35,6 +35,9 @@ pub struct Plan {
     /// Limit on `on_failure` or `on_cancel`, and again on `finally`.
     pub handler_timeout: Millis,
     pub steps: Vec<PlannedStep>,
+    /// The digest of the files that belong to the runbook.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<Digest>,
     /// The digest of the runbook's source text.
     pub source: Digest,
     /// Derived from `steps` by [`Plan::link`].
@@ -299,6 +302,7 @@ impl Plan {
             timeout: None,
             handler_timeout: Millis::seconds(300),
             steps: Vec::new(),
+            files: None,
             source,
             links: Links::default(),
         }

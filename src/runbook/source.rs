@@ -54,21 +54,13 @@ pub(super) struct Mark {
 impl Source {
     /// Reads a file. Problems that leave a usable tree (duplicate keys) are given beside it.
     pub fn read(file: &str, text: &str) -> (Option<Source>, Vec<Diagnostic>) {
-        let mut source = Source {
-            file: file.to_owned(),
-            text: text.to_owned(),
-            lines: Vec::new(),
-            json: Value::Null,
-            root: Mark { key: None, value: Span::default(), plain: false, children: Vec::new() },
-        };
+        let mut source = Source::blank(file);
         if text.len() > MAX_BYTES {
-            // Nothing of it is worth keeping.
-            source.text = String::new();
-            source.lines.push(0);
             // How many it has in all is not known: nobody reads such a file to its end.
             let message = format!("the file has more than {MAX_BYTES} bytes");
             return (None, vec![source.diagnose(Code::YamlTooLarge, Span::default(), "", message)]);
         }
+        text.clone_into(&mut source.text);
         source.lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
         let built = build::build(text);
         let problems = built.problems.into_iter();
@@ -77,6 +69,12 @@ impl Source {
         source.json = json;
         source.root = root;
         (Some(source), problems)
+    }
+
+    /// A file of which nothing can be read.
+    pub(super) fn blank(file: &str) -> Source {
+        let root = Mark { key: None, value: Span::default(), plain: false, children: Vec::new() };
+        Source { file: file.to_owned(), text: String::new(), lines: vec![0], json: Value::Null, root }
     }
 
     /// The document.

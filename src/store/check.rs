@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     model::{RunId, RunStatus},
-    ports::{NewRun, RunCommit, StepRow, StoreError, StoredEvent},
+    ports::{NewRun, RunCommit, SessionRow, StepRow, StoreError, StoredEvent},
 };
 
 /// The deepest JSON that is stored. serde_json reads 128 levels; what nobody could read back must not
@@ -18,10 +18,18 @@ pub fn new_run(run: &NewRun) -> Result<(), StoreError> {
     if run.claimed_by.is_none() && !run.opening.is_empty() {
         return Err(StoreError::Refused("only an owner decides how a run begins".to_owned()));
     }
+    if run.runbook_version == Some(0) {
+        return Err(StoreError::Refused("versions count from 1".to_owned()));
+    }
     map_depth("labels", &run.labels)
         .and_then(|()| map_depth("params", &run.params))
         .and_then(|()| events(&run.opening))
         .map_err(StoreError::Refused)
+}
+
+/// Why this session can never be created.
+pub fn session(session: &SessionRow) -> Result<(), StoreError> {
+    map_depth("labels", &session.labels).map_err(StoreError::Refused)
 }
 
 /// Why this commit can never be written, whatever the run's row says.

@@ -7,6 +7,7 @@
 mod check;
 mod memory;
 mod sqlite;
+mod text;
 
 pub use memory::MemoryStore;
 pub use sqlite::SqliteStore;

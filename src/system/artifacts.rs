@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     model::Digest,
-    ports::{ArtifactError, Artifacts},
+    ports::{ArtifactError, Artifacts, Probe, Unready},
 };
 
 /// Where files are until they are complete; no key begins with it.
@@ -77,6 +77,30 @@ impl Artifacts for FolderArtifacts {
         .await?;
         keys.sort_unstable();
         Ok(keys)
+    }
+}
+
+#[async_trait]
+impl Probe for FolderArtifacts {
+    /// Writes a small file durably and removes it.
+    async fn probe(&self) -> Result<(), Unready> {
+        let unfinished = self.root.join(UNFINISHED);
+        let written = blocking(move || {
+            let (path, mut file) = new_file(&unfinished)?;
+            let written = file.write_all(&[0; 4_096]).and_then(|()| file.sync_data());
+            std::fs::remove_file(path)?;
+            written
+        });
+        written.await.map_err(|error| {
+            tracing::warn!(%error, "the folder of artifacts cannot be written");
+            let (code, detail) = match error.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    ("DISK_FULL", "there is no space left where the artifacts are")
+                }
+                _ => ("ARTIFACTS_UNAVAILABLE", "the folder of artifacts cannot be written"),
+            };
+            Unready { code, detail: detail.to_owned() }
+        })
     }
 }
 

@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use crate::{
-    model::{RunId, WorkerId},
+    model::{RunId, SessionId, WorkerId},
     ports::Ids,
 };
 
@@ -18,6 +18,14 @@ impl Ids for RandomIds {
 
     fn worker_id(&self) -> WorkerId {
         WorkerId(fresh())
+    }
+
+    fn session_id(&self) -> SessionId {
+        SessionId(fresh())
+    }
+
+    fn request_id(&self) -> Uuid {
+        fresh()
     }
 }
 

@@ -3,24 +3,36 @@
 //! The only module that reads the clock and draws ids.
 
 mod artifacts;
+mod beside;
+mod bundles;
 mod clock;
 mod ids;
+mod key;
 mod liveness;
 mod mask;
 mod processes;
+mod runbook_folder;
 mod secrets;
 mod spool;
 #[cfg(target_os = "linux")]
 mod supervisor;
 pub mod tls;
+mod up_lock;
+mod usage;
 mod workspaces;
 
 pub use artifacts::FolderArtifacts;
+pub use beside::gather;
+pub use bundles::FolderBundles;
 pub use clock::SystemClock;
 pub use ids::RandomIds;
+pub use key::{fresh_secret, local_key, read_key};
 pub use liveness::{FlockLiveness, WorkerLock};
 pub use mask::{SecretMask, SecretMasks};
 pub use processes::{Grouped, Supervised, SupervisorConfig, kill_leftovers, supervisor_hook, wait_until_gone};
+pub use runbook_folder::NotifiedFolder;
 pub use secrets::EnvSecrets;
 pub use spool::FolderSpool;
+pub use up_lock::{UpInfo, UpLock, UpLockError};
+pub use usage::{Usage, raise_descriptor_limit};
 pub use workspaces::FolderWorkspaces;

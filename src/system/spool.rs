@@ -38,15 +38,6 @@ impl FolderSpool {
         Ok(FolderSpool { folder, open: Mutex::default() })
     }
 
-    /// Deletes a run's chunks; a run without any is fine.
-    pub fn remove(&self, run: RunId) -> io::Result<()> {
-        self.close(run);
-        match std::fs::remove_file(self.path(run)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
-    }
-
     /// The file of a run's chunks.
     pub fn path(&self, run: RunId) -> PathBuf {
         self.folder.join(format!("{run}.jsonl"))
@@ -100,8 +91,38 @@ impl Spool for FolderSpool {
         Ok(events)
     }
 
+    fn size(&self, run: RunId) -> io::Result<u64> {
+        match std::fs::metadata(self.path(run)) {
+            Ok(metadata) => Ok(metadata.len()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+
     fn close(&self, run: RunId) {
         lock(&self.open).remove(&run);
+    }
+
+    fn remove(&self, run: RunId) -> io::Result<()> {
+        self.close(run);
+        match std::fs::remove_file(self.path(run)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    fn runs(&self, limit: usize) -> io::Result<Vec<RunId>> {
+        let mut runs = Vec::new();
+        for entry in std::fs::read_dir(&self.folder)? {
+            let name = entry?.file_name();
+            // Only we write here; what has another name is left alone.
+            let run: Option<RunId> = name.to_str().and_then(|name| name.strip_suffix(".jsonl")?.parse().ok());
+            runs.extend(run);
+            if runs.len() == limit {
+                break;
+            }
+        }
+        Ok(runs)
     }
 }
 
@@ -270,8 +291,11 @@ mod tests {
     fn a_removed_spool_is_empty() {
         let (_folder, spool) = spool();
         spool.append(RUN, &[event(1, "")]).unwrap();
+        assert_eq!(spool.runs(10).unwrap(), [RUN]);
+        assert!(spool.size(RUN).unwrap() > 100);
         spool.remove(RUN).unwrap();
         spool.remove(RUN).unwrap();
+        assert_eq!((spool.runs(10).unwrap(), spool.size(RUN).unwrap()), (vec![], 0));
         assert!(sequences(&spool, 0, 10).is_empty());
     }
 }

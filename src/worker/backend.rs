@@ -23,7 +23,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
     time::Instant,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::task_tracker::TaskTrackerToken};
 
 use crate::{
     control::{Arrivals, Claim, World},
@@ -63,11 +63,23 @@ pub struct LaneSource {
     pub arrivals: Arrivals,
     /// When the lane is asked again though nobody rang.
     next_look: Instant,
+    /// From then on nothing is claimed; what is ours already still comes.
+    stop: CancellationToken,
+    /// Given back when nothing will come any more.
+    _open: TaskTrackerToken,
 }
 
 impl LaneSource {
-    pub fn new(lane: Lane, bell: Box<dyn Doorbell>, arrivals: Arrivals) -> LaneSource {
-        LaneSource { lane, bell, arrivals, next_look: Instant::now() }
+    /// A lane that claims until `stop` fires. Then the way to `arrivals` has to be closed, and the source ends when
+    /// everything in it has come; it gives `open` back when it has ended.
+    pub fn new(
+        lane: Lane,
+        bell: Box<dyn Doorbell>,
+        arrivals: Arrivals,
+        stop: CancellationToken,
+        open: TaskTrackerToken,
+    ) -> LaneSource {
+        LaneSource { lane, bell, arrivals, next_look: Instant::now(), stop, _open: open }
     }
 }
 
@@ -120,7 +132,7 @@ impl Fetcher {
                 }
                 given
             }
-            Source::Lane(lane) => Some(next_of(lane, &self.world, self.worker, &self.slots, &mut self.due).await),
+            Source::Lane(lane) => next_of(lane, &self.world, self.worker, &self.slots, &mut self.due).await,
         };
         (self, runs)
     }
@@ -132,15 +144,20 @@ async fn given(rows: &mut mpsc::UnboundedReceiver<RunRow>, slots: &Arc<Semaphore
     Some(vec![ClaimedRun { claim: row.into(), slot }])
 }
 
-/// Waits until the lane has at least one run for a free slot.
+/// Waits until the lane has at least one run for a free slot. `None` when it was told to stop and nothing that
+/// is ours is on its way any more.
 async fn next_of(
     source: &mut LaneSource,
     world: &World,
     worker: WorkerId,
     slots: &Arc<Semaphore>,
     due: &mut bool,
-) -> Vec<ClaimedRun> {
+) -> Option<Vec<ClaimedRun>> {
     loop {
+        if source.stop.is_cancelled() {
+            let (born, slot) = source.arrivals.next().await?;
+            return Some(vec![ClaimedRun { claim: Claim::Born(born), slot }]);
+        }
         *due |= Instant::now() >= source.next_look;
         if *due && let Some(free) = all_free(slots) {
             let limit = free.num_permits();
@@ -150,15 +167,16 @@ async fn next_of(
             source.arrivals.set_drained(!*due);
             let rows = claimed.unwrap_or_default();
             if !rows.is_empty() {
-                return with_slots(rows, free);
+                return Some(with_slots(rows, free));
             }
         }
         let full = *due;
         tokio::select! {
             biased;
             Some((born, slot)) = source.arrivals.next() => {
-                return vec![ClaimedRun { claim: Claim::Born(born), slot }];
+                return Some(vec![ClaimedRun { claim: Claim::Born(born), slot }]);
             }
+            () = source.stop.cancelled() => {}
             // A slot is free again, and there may be more to claim. (The semaphore is never closed.)
             _ = slots.acquire(), if full => {}
             _ = tokio::time::timeout_at(source.next_look, source.bell.heard()), if !full => {

@@ -29,6 +29,7 @@ pub type Ended = (RunId, Result<Owned, OwnError>);
 struct Handler {
     owner: Owner,
     tasks: TaskTracker,
+    halt: CancellationToken,
     ended: Option<mpsc::UnboundedSender<Arc<Ended>>>,
 }
 
@@ -40,18 +41,27 @@ pub struct Lanes {
     tasks: TaskTracker,
     ended: Option<mpsc::UnboundedSender<Arc<Ended>>>,
     handoff: Handoff,
+    halt: CancellationToken,
 }
 
 impl Lanes {
     /// Owners run on `tasks`, so that the end of an apalis worker does not end a run.
     pub fn new(owner: Owner, worker: WorkerId, tasks: TaskTracker) -> Lanes {
-        Lanes { owner, worker, tasks, ended: None, handoff: Handoff::default() }
+        Lanes { owner, worker, tasks, ended: None, handoff: Handoff::default(), halt: CancellationToken::new() }
     }
 
     /// Takes runs the short way from services of this process.
     #[must_use]
     pub fn accept(mut self, handoff: Handoff) -> Lanes {
         self.handoff = handoff;
+        self
+    }
+
+    /// When `halt` fires, whatever is under way is given up at once: attempts are ended by force, and their runs
+    /// stay with this worker until another one finds it dead.
+    #[must_use]
+    pub fn halt_on(mut self, halt: CancellationToken) -> Lanes {
+        self.halt = halt;
         self
     }
 
@@ -62,22 +72,39 @@ impl Lanes {
         self
     }
 
-    /// Claims from lanes until `stop` fires; then takes no more and returns when the runs under way are done.
+    /// Claims from lanes until `stop` fires. Then nothing more is claimed or taken over; whatever is this worker's
+    /// by then, also what is still on its way to its owner, is carried to its end or park. Returns after that.
     pub async fn serve(self, config: &LaneConfig, stop: CancellationToken) -> std::io::Result<()> {
         let mut monitor = Monitor::new();
+        let sources = TaskTracker::new();
+        let mut drains = Vec::new();
         for lane in config.lanes.clone() {
             let (owner, handoff, slots) =
                 (self.owner.clone(), self.handoff.clone(), Arc::new(Semaphore::new(config.slots)));
-            let free = slots.clone();
+            drains.push(slots.clone());
+            let (free, stop, sources) = (slots.clone(), stop.clone(), sources.clone());
             let source = move |_restarts: usize| {
                 let arrivals = handoff.open(lane, owner.clone(), free.clone());
-                Source::Lane(LaneSource::new(lane, owner.world().queue.listen(lane), arrivals))
+                if stop.is_cancelled() {
+                    // A worker that is started again while the lanes stop.
+                    handoff.close(lane);
+                }
+                let bell = owner.world().queue.listen(lane);
+                Source::Lane(LaneSource::new(lane, bell, arrivals, stop.clone(), sources.token()))
             };
             monitor = self.register(monitor, format!("{lane}-{}", self.worker), config.slots, slots, source);
         }
+        let (handoff, slots) = (self.handoff.clone(), config.slots);
         let stopped = async move {
             stop.cancelled().await;
-            config.lanes.iter().for_each(|lane| self.handoff.close(*lane));
+            config.lanes.iter().for_each(|lane| handoff.close(*lane));
+            // What an apalis worker was given and has not begun may go with it: it stops when every run that the
+            // sources gave has left its slot.
+            sources.close();
+            sources.wait().await;
+            for lane in drains {
+                let _ = lane.acquire_many(u32::try_from(slots).unwrap_or(u32::MAX)).await;
+            }
             Ok(())
         };
         monitor.run_with_signal(stopped).await.map_err(std::io::Error::other)
@@ -115,7 +142,12 @@ impl Lanes {
         slots: Arc<Semaphore>,
         source: impl Fn(usize) -> Source + Send + Sync + 'static,
     ) -> Monitor {
-        let handler = Handler { owner: self.owner.clone(), tasks: self.tasks.clone(), ended: self.ended.clone() };
+        let handler = Handler {
+            owner: self.owner.clone(),
+            tasks: self.tasks.clone(),
+            halt: self.halt.clone(),
+            ended: self.ended.clone(),
+        };
         let worker = self.worker;
         monitor.register(move |restarts| {
             let backend = ClaimBackend::new(handler.owner.world().clone(), worker, source(restarts), slots.clone());
@@ -133,13 +165,15 @@ impl Lanes {
 /// The handler of every lane: owns the run to its end. It always succeeds for apalis; what became of the
 /// run is in the store.
 async fn own(claimed: ClaimedRun, handler: Data<Handler>) -> Result<(), BoxDynError> {
-    let Handler { owner, tasks, ended } = (*handler).clone();
+    let Handler { owner, tasks, halt, ended } = (*handler).clone();
     let run = claimed.claim.run();
     let task = tasks.spawn(async move {
         let ClaimedRun { claim, slot } = claimed;
-        let owned = owner.own(claim).await;
-        if let Err(error) = &owned {
-            tracing::error!(%run, %error, "the run could not be carried on");
+        let owned = halt.run_until_cancelled(owner.own(claim)).await.unwrap_or(Err(OwnError::Halted));
+        match &owned {
+            Ok(_) => {}
+            Err(error @ OwnError::Halted) => tracing::warn!(%run, %error, "the run is left to the next start"),
+            Err(error) => tracing::error!(%run, %error, "the run could not be carried on"),
         }
         drop(slot);
         owned

@@ -14,7 +14,7 @@ use serde_json::Map;
 
 use self::{check::check_run, fleet::Fleet, ports::Faults};
 use crate::{
-    control::Submission,
+    control::{Submission, Wishes},
     engine::{
         Verdict,
         testing::{Rng, generated_plan},
@@ -88,7 +88,13 @@ impl Play {
         }
         for plan in &plans {
             let trigger = Trigger { kind: "manual".into(), actor: "ann".into() };
-            let submission = Submission { plan: plan.clone(), source: "".into(), params: Map::new(), trigger };
+            let submission = Submission {
+                plan: plan.clone(),
+                source: "".into(),
+                params: Map::new(),
+                trigger,
+                wishes: Wishes::default(),
+            };
             // Let a process come up, so that the short way is open.
             tokio::time::sleep(Duration::from_millis(self.rng.below(20) as u64)).await;
             let runs = self.fleet.inside().submit(&[submission], None).await.unwrap();

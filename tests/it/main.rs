@@ -4,8 +4,9 @@
 mod architecture;
 #[cfg(test)]
 mod cli;
-#[cfg(test)]
 mod control;
+#[cfg(test)]
+mod events;
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod faults;

@@ -151,6 +151,7 @@ fn environment(
         ("OPSROOM_SUMMARY".to_owned(), path(&scratch.summary)),
         ("OPSROOM_ARTIFACTS".to_owned(), path(&scratch.artifacts)),
     ]);
+    env.extend(context.files.as_deref().map(|files| ("OPSROOM_FILES".to_owned(), path(files))));
     env
 }
 

@@ -98,6 +98,8 @@ pub enum BenchError {
     #[error(transparent)]
     Store(#[from] crate::ports::StoreError),
     #[error(transparent)]
+    Submit(#[from] crate::control::SubmitError),
+    #[error(transparent)]
     Io(#[from] std::io::Error),
     /// The server did not start, or not as it should.
     #[error("`opsroom up` {what}{log}")]

@@ -14,14 +14,16 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::BenchError;
 use crate::{
     actions::Registry,
-    control::{Committer, Handoff, Limits, Owned, Owner, Plans, Runs, Signals, Submission, World},
+    control::{Committer, Handoff, Limits, Owned, Owner, Plans, Runs, Signals, Submission, Wishes, World},
     feed::MemoryFeed,
     model::{Failure, Lane, RunId, RunStatus, Success, TenantId},
     ports::{AttemptContext, Executor, Executors, Ids, Trigger},
     queue::ChannelQueue,
     runbook::Plan,
     store::SqliteStore,
-    system::{EnvSecrets, FolderSpool, FolderWorkspaces, RandomIds, SecretMasks, SystemClock},
+    system::{
+        EnvSecrets, FolderArtifacts, FolderBundles, FolderSpool, FolderWorkspaces, RandomIds, SecretMasks, SystemClock,
+    },
     worker::{Ended, LaneConfig, Lanes},
 };
 
@@ -54,6 +56,10 @@ impl Rig {
             masks: Arc::new(SecretMasks::default()),
             executors: Arc::new(Probed { registry, bodies: bodies.clone() }),
             workspaces: Arc::new(FolderWorkspaces::new(dir)),
+            bundles: Arc::new(FolderBundles::new(
+                Arc::new(FolderArtifacts::new(dir.join("artifacts"))?),
+                dir.join("bundles"),
+            )),
             signals: Signals::default(),
             limits: Limits::default(),
         };
@@ -92,7 +98,13 @@ impl Rig {
 
     pub async fn submit(&self, plan: &Arc<Plan>, count: usize) -> Result<Vec<RunId>, BenchError> {
         let trigger = Trigger { kind: "manual".to_owned(), actor: "bench".to_owned() };
-        let one = Submission { plan: plan.clone(), source: "".into(), params: Map::new(), trigger };
+        let one = Submission {
+            plan: plan.clone(),
+            source: "".into(),
+            params: Map::new(),
+            trigger,
+            wishes: Wishes::default(),
+        };
         Ok(self.runs.submit(&vec![one; count], None).await?)
     }
 

@@ -16,6 +16,7 @@ pub(super) const TOP: &[&str] = &[
     "handler_timeout",
     "defaults",
     "env",
+    "files",
     "secrets",
     "steps",
     "on_failure",
@@ -23,8 +24,7 @@ pub(super) const TOP: &[&str] = &[
     "finally",
 ];
 /// Keys of a runbook that this build does not do.
-pub(super) const TOP_UNAVAILABLE: &[&str] =
-    &["triggers", "concurrency", "limits", "preconditions", "files", "rollback"];
+pub(super) const TOP_UNAVAILABLE: &[&str] = &["triggers", "concurrency", "limits", "preconditions", "rollback"];
 /// Keys of a step that are lowered.
 #[cfg(test)]
 pub(super) const STEP: &[&str] = &[

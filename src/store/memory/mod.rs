@@ -3,7 +3,11 @@
 //!
 //! One mutex over everything makes every verb serializable.
 
+mod idempotency;
+mod list;
 mod run;
+mod runbooks;
+mod sessions;
 mod state;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,8 +18,8 @@ use self::state::State;
 use crate::{
     model::{Digest, Lane, Micros, RunId, RunStatus, TenantId, WorkerId},
     ports::{
-        ClaimRequest, CommitAnswer, NewRun, Page, RunCommit, RunFilter, RunRow, SignalKind, SignalRow, StepRow, Store,
-        StoreError, StoredEvent, WorkerRow,
+        ClaimRequest, CommitAnswer, Creation, Idempotency, LiveCount, NewRun, Page, RunCommit, RunFilter, RunRow,
+        SignalKind, SignalRow, StepRow, Store, StoreError, StoredEvent, WorkerRow,
     },
     store::check::Once,
 };
@@ -54,8 +58,8 @@ impl Store for MemoryStore {
         Ok(self.state().source(tenant, digest))
     }
 
-    async fn create_runs(&self, runs: &[NewRun]) -> Result<(), StoreError> {
-        self.state().create_runs(runs)
+    async fn create_runs(&self, runs: &[NewRun], idempotency: Option<&Idempotency>) -> Result<Creation, StoreError> {
+        self.state().create_runs(runs, idempotency)
     }
 
     async fn claim(&self, request: &ClaimRequest) -> Result<Vec<RunRow>, StoreError> {
@@ -119,6 +123,14 @@ impl Store for MemoryStore {
 
     async fn runs(&self, tenant: TenantId, filter: &RunFilter) -> Result<Page<RunRow>, StoreError> {
         Ok(self.state().runs(tenant, filter))
+    }
+
+    async fn live_counts(&self, tenant: TenantId) -> Result<Vec<LiveCount>, StoreError> {
+        Ok(self.state().live_counts(tenant))
+    }
+
+    async fn queue_position(&self, run: RunId) -> Result<Option<u64>, StoreError> {
+        Ok(self.state().queue_position(run))
     }
 
     async fn events(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {

@@ -5,10 +5,13 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-use super::run::Run;
+use super::{list, run::Run, runbooks::Runbooks};
 use crate::{
-    model::{Digest, Lane, Micros, RunId, RunStatus, TenantId, WorkerId},
-    ports::{ClaimRequest, CommitAnswer, NewRun, Page, RunCommit, RunFilter, RunRow, StoreError, WorkerRow},
+    model::{Digest, Lane, Micros, RunId, RunStatus, SessionId, TenantId, WorkerId},
+    ports::{
+        ClaimRequest, CommitAnswer, Creation, Idempotency, IdempotentAnswer, LiveCount, NewRun, Page, RunCommit,
+        RunFilter, RunRow, SessionRow, StoreError, WorkerRow,
+    },
     store::check::{self, Once},
 };
 
@@ -17,6 +20,10 @@ pub(super) struct State {
     plans: BTreeMap<(TenantId, Digest), Plan>,
     runs: BTreeMap<RunId, Run>,
     workers: BTreeMap<WorkerId, Worker>,
+    /// Of writes, by tenant and key.
+    pub(super) answers: BTreeMap<(TenantId, String), IdempotentAnswer>,
+    pub(super) runbooks: Runbooks,
+    pub(super) sessions: BTreeMap<SessionId, SessionRow>,
 }
 
 #[derive(Debug)]
@@ -45,7 +52,14 @@ impl State {
         self.plans.get(&(tenant, digest)).map(|plan| plan.source.clone())
     }
 
-    pub(super) fn create_runs(&mut self, runs: &[NewRun]) -> Result<(), StoreError> {
+    pub(super) fn create_runs(
+        &mut self,
+        runs: &[NewRun],
+        idempotency: Option<&Idempotency>,
+    ) -> Result<Creation, StoreError> {
+        if let Some(answer) = self.known(idempotency).or_else(|| self.closed(runs)) {
+            return Ok(answer);
+        }
         let mut ids = BTreeSet::new();
         for run in runs {
             check::new_run(run)?;
@@ -57,7 +71,52 @@ impl State {
             }
         }
         self.runs.extend(runs.iter().map(|run| (run.id, Run::new(run))));
-        Ok(())
+        self.keep(idempotency);
+        Ok(Creation::Created)
+    }
+
+    /// What a known key answers.
+    pub(super) fn known(&self, idempotency: Option<&Idempotency>) -> Option<Creation> {
+        let wanted = idempotency?;
+        let stored = self.answers.get(&(wanted.tenant, wanted.key.clone()))?;
+        let same = stored.request == wanted.answer.request;
+        Some(if same { Creation::Replayed(stored.clone()) } else { Creation::Mismatched })
+    }
+
+    pub(super) fn keep(&mut self, idempotency: Option<&Idempotency>) {
+        if let Some(Idempotency { tenant, key, answer }) = idempotency {
+            self.answers.insert((*tenant, key.clone()), answer.clone());
+        }
+    }
+
+    /// The first session that takes no runs.
+    fn closed(&self, runs: &[NewRun]) -> Option<Creation> {
+        let named: BTreeSet<_> =
+            runs.iter().filter_map(|run| run.session.map(|session| (session, run.tenant))).collect();
+        named.into_iter().find_map(|(session, tenant)| {
+            match self.sessions.get(&session).filter(|row| row.tenant == tenant) {
+                None => Some(Creation::NoSession(session)),
+                Some(row) => row.archived_at.map(|_| Creation::SessionArchived(session)),
+            }
+        })
+    }
+
+    pub(super) fn live_counts(&self, tenant: TenantId) -> Vec<LiveCount> {
+        let mut counts: BTreeMap<(Lane, Option<SessionId>), (u64, u64)> = BTreeMap::new();
+        let live = self.runs.values().map(|run| &run.row).filter(|row| row.tenant == tenant && !row.status.is_ended());
+        for row in live {
+            let (queued, running) = counts.entry((row.lane, row.session)).or_default();
+            *(if row.status.is_owned() { running } else { queued }) += 1;
+        }
+        let count = |((lane, session), (queued, running))| LiveCount { lane, session, queued, running };
+        counts.into_iter().map(count).collect()
+    }
+
+    pub(super) fn queue_position(&self, run: RunId) -> Option<u64> {
+        let place = |run: &Run| (Reverse(run.row.priority), run.row.created_at, run.row.id);
+        let run = self.runs.get(&run).filter(|run| run.row.claimable)?;
+        let waiting = self.runs.values().filter(|other| other.row.claimable && other.row.lane == run.row.lane);
+        Some(waiting.filter(|other| place(other) <= place(run)).count() as u64)
     }
 
     pub(super) fn run(&self, id: RunId) -> Option<&Run> {
@@ -149,14 +208,7 @@ impl State {
     }
 
     pub(super) fn runs(&self, tenant: TenantId, filter: &RunFilter) -> Page<RunRow> {
-        let prefix = filter.id_prefix.as_deref().unwrap_or_default().to_lowercase();
-        let mut found = self.runs.values().rev().filter(|run| {
-            run.row.tenant == tenant
-                && (filter.status.is_empty() || filter.status.contains(&run.row.status))
-                && filter.runbook.as_deref().is_none_or(|runbook| *run.row.runbook == *runbook)
-                && filter.before.is_none_or(|before| run.row.id < before)
-                && run.row.id.to_string().starts_with(&prefix)
-        });
+        let mut found = self.runs.values().rev().filter(|run| list::includes(tenant, filter, &run.row));
         let items = found.by_ref().take(filter.limit).map(|run| self.view(run)).collect();
         Page { items, more: found.next().is_some() }
     }

@@ -7,7 +7,7 @@ use super::arguments::{self, Hex};
 use crate::{
     model::{Digest, RunId, WaitingOn},
     ports::{NewRun, RunBirth, SignalKind, StoreError, StoredEvent},
-    store::check,
+    store::{check, text::label_text},
 };
 
 /// The argument of `create_runs.sql`.
@@ -19,6 +19,13 @@ pub(super) fn runs_json(runs: &[NewRun]) -> Result<String, StoreError> {
 /// The second argument of `create_runs.sql`.
 pub(super) fn openings_json(runs: &[NewRun]) -> String {
     arguments::json(&runs.iter().flat_map(|run| event_inserts(run.id, &run.opening)).collect::<Vec<_>>())
+}
+
+/// The third argument of `create_runs.sql`.
+pub(super) fn labels_json(runs: &[NewRun]) -> String {
+    let row = |run: &NewRun, name: &String, value| (Hex(run.tenant.0), name.clone(), label_text(value), Hex(run.id.0));
+    let rows = runs.iter().flat_map(|run| run.labels.iter().map(move |(name, value)| row(run, name, value)));
+    arguments::json(&rows.collect::<Vec<_>>())
 }
 
 /// One row of `run_events`.
@@ -56,6 +63,8 @@ struct RunInsert<'a>(
     u64,
     i64,
     Option<i64>,
+    Option<Hex>,
+    Option<u32>,
 );
 
 impl<'a> From<&'a NewRun> for RunInsert<'a> {
@@ -83,6 +92,8 @@ impl<'a> From<&'a NewRun> for RunInsert<'a> {
             sequence_head,
             stamp_head.0,
             started_at.map(|at| at.0),
+            run.session.map(|session| Hex(session.0)),
+            run.runbook_version,
         )
     }
 }

@@ -26,7 +26,13 @@ macro_rules! migration {
 }
 
 /// In order; the first is version 1.
-const MIGRATIONS: [Migration; 2] = [migration!("0001_init"), migration!("0002_probes")];
+const MIGRATIONS: &[Migration] = &[
+    migration!("0001_init"),
+    migration!("0002_probes"),
+    migration!("0003_sessions"),
+    migration!("0004_runbooks"),
+    migration!("0006_idempotency"),
+];
 
 /// Brings the schema up to this build's version.
 pub(super) async fn up(connection: &mut SqliteConnection) -> Result<(), StoreError> {

@@ -11,11 +11,17 @@
 mod arguments;
 mod commit;
 mod connect;
+mod create;
 mod errors;
+mod idempotency;
 mod inserts;
+mod list;
 mod migrate;
+mod probe;
 mod reads;
 mod rows;
+mod runbooks;
+mod sessions;
 mod writer;
 
 use std::{path::Path, time::Duration};
@@ -35,8 +41,8 @@ use self::{
 use crate::{
     model::{Digest, Lane, Micros, RunId, RunStatus, TenantId, WaitingOn, WorkerId},
     ports::{
-        ClaimRequest, CommitAnswer, NewRun, Page, RunCommit, RunFilter, RunRow, SignalKind, SignalRow, StepRow, Store,
-        StoreError, StoredEvent, WorkerRow,
+        ClaimRequest, CommitAnswer, Creation, Idempotency, LiveCount, NewRun, Page, RunCommit, RunFilter, RunRow,
+        SignalKind, SignalRow, StepRow, Store, StoreError, StoredEvent, WorkerRow,
     },
 };
 
@@ -99,9 +105,8 @@ impl Store for SqliteStore {
         rows::scalar(&self.read(include_str!("queries/source.sql"), arguments).await?)
     }
 
-    async fn create_runs(&self, runs: &[NewRun]) -> Result<(), StoreError> {
-        let arguments = arguments!(inserts::runs_json(runs)?, inserts::openings_json(runs));
-        self.write(include_str!("queries/create_runs.sql"), arguments).await.map(drop)
+    async fn create_runs(&self, runs: &[NewRun], idempotency: Option<&Idempotency>) -> Result<Creation, StoreError> {
+        create::runs(self, runs, idempotency).await
     }
 
     async fn claim(&self, request: &ClaimRequest) -> Result<Vec<RunRow>, StoreError> {
@@ -199,7 +204,18 @@ impl Store for SqliteStore {
     }
 
     async fn runs(&self, tenant: TenantId, filter: &RunFilter) -> Result<Page<RunRow>, StoreError> {
-        reads::runs(self, tenant, filter).await
+        list::runs(self, tenant, filter).await
+    }
+
+    async fn live_counts(&self, tenant: TenantId) -> Result<Vec<LiveCount>, StoreError> {
+        let rows = self.read(include_str!("queries/live_counts.sql"), arguments!(id(tenant.0))).await?;
+        rows.iter().map(rows::live_count).collect()
+    }
+
+    async fn queue_position(&self, run: RunId) -> Result<Option<u64>, StoreError> {
+        let rows = self.read(include_str!("queries/queue_position.sql"), arguments!(id(run.0))).await?;
+        let position: Option<i64> = rows::scalar(&rows)?;
+        Ok(position.and_then(|position| u64::try_from(position).ok()))
     }
 
     async fn events(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {

@@ -1,81 +1,17 @@
 //! The verbs that read lists.
 
 use sqlx::FromRow;
-use uuid::Uuid;
 
 use super::{
     SqliteStore,
     arguments::{self, arguments, id},
     errors::store_error,
-    rows::{EventRecord, RunRecord, SignalRecord, StepRecord, decode_all},
+    rows::{EventRecord, SignalRecord, StepRecord, decode_all},
 };
 use crate::{
-    model::{Category, RunId, RunStatus, TenantId},
-    ports::{Page, RunFilter, RunRow, SignalRow, StepRow, StoreError, StoredEvent},
+    model::{Category, RunId},
+    ports::{SignalRow, StepRow, StoreError, StoredEvent},
 };
-
-pub(super) async fn runs(
-    store: &SqliteStore,
-    tenant: TenantId,
-    filter: &RunFilter,
-) -> Result<Page<RunRow>, StoreError> {
-    let Some((first, last)) = id_range(filter) else { return Ok(Page { items: Vec::new(), more: false }) };
-    let words: Vec<&str> = filter.status.iter().map(|status| status.as_str()).collect();
-    let arguments = arguments!(
-        id(tenant.0),
-        id(first),
-        id(last),
-        // One more than asked for tells whether there are more.
-        arguments::limit(filter.limit).saturating_add(1),
-        (!words.is_empty()).then(|| arguments::json(&words)),
-        filter.runbook.clone(),
-        words.first().copied(),
-    );
-    let rows = store.read(statement(filter), arguments).await?;
-    let mut items: Vec<RunRow> = decode_all::<RunRecord, _>(&rows)?;
-    let more = items.len() > filter.limit;
-    items.truncate(filter.limit);
-    Ok(Page { items, more })
-}
-
-/// The statement whose index fits the filter. All apply the whole filter.
-fn statement(filter: &RunFilter) -> &'static str {
-    if filter.runbook.is_some() {
-        return include_str!("queries/runs_of_runbook.sql");
-    }
-    match filter.status.as_slice() {
-        [] => include_str!("queries/runs.sql"),
-        [status] if status.is_ended() => include_str!("queries/runs_ended.sql"),
-        all if !all.iter().copied().any(RunStatus::is_ended) => include_str!("queries/runs_live.sql"),
-        _ => include_str!("queries/runs.sql"),
-    }
-}
-
-/// The ids between which the filter's runs are, both included; `None` if there can be none.
-fn id_range(filter: &RunFilter) -> Option<(Uuid, Uuid)> {
-    let (mut first, mut last) = match &filter.id_prefix {
-        Some(prefix) => prefix_range(prefix)?,
-        None => (Uuid::nil(), Uuid::max()),
-    };
-    if let Some(before) = filter.before {
-        last = last.min(Uuid::from_u128(before.0.as_u128().checked_sub(1)?));
-    }
-    first = first.min(last).max(first);
-    (first <= last).then_some((first, last))
-}
-
-/// The first and the last id whose text begins with `prefix`.
-fn prefix_range(prefix: &str) -> Option<(Uuid, Uuid)> {
-    const FIRST: &str = "00000000-0000-0000-0000-000000000000";
-    const LAST: &str = "ffffffff-ffff-ffff-ffff-ffffffffffff";
-    let fill = |rest: &str| {
-        let text = format!("{prefix}{}", rest.get(prefix.len()..)?);
-        let id: Uuid = text.parse().ok()?;
-        // The parser knows more spellings than the one that is shown.
-        (id.to_string() == text.to_lowercase()).then_some(id)
-    };
-    Some((fill(FIRST)?, fill(LAST)?))
-}
 
 pub(super) async fn events(
     store: &SqliteStore,

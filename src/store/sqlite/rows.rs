@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::{errors::store_error, inserts};
 use crate::{
-    model::{Digest, Epoch, EventKind, Failure, Lane, Micros, RunId, RunStatus, StepIx, TenantId, WorkerId},
-    ports::{RunRow, SignalRow, StepRow, StoreError, StoredEvent, Trigger},
+    model::{Digest, Epoch, EventKind, Failure, Lane, Micros, RunId, RunStatus, SessionId, StepIx, TenantId, WorkerId},
+    ports::{LiveCount, RunRow, SessionRow, SignalRow, StepRow, StoreError, StoredEvent, Trigger},
 };
 
 /// Decodes all rows of a result.
@@ -60,8 +60,8 @@ pub(super) fn status_and_seq(run: RunId, row: &SqliteRow) -> Result<(RunStatus, 
 
 /// A row, for saying where something unreadable is.
 pub(super) struct Place {
-    table: &'static str,
-    row: String,
+    pub(super) table: &'static str,
+    pub(super) row: String,
 }
 
 impl Place {
@@ -69,7 +69,7 @@ impl Place {
         Place { table: "runs", row: id.to_string() }
     }
 
-    fn corrupt(&self, column: &'static str, why: impl Display) -> StoreError {
+    pub(super) fn corrupt(&self, column: &'static str, why: impl Display) -> StoreError {
         StoreError::Corrupt { table: self.table, column, row: self.row.clone(), why: why.to_string() }
     }
 
@@ -85,7 +85,11 @@ impl Place {
         serde_json::from_str(text).map_err(|why| self.corrupt(column, why))
     }
 
-    fn number<T: TryFrom<i64, Error: Display>>(&self, column: &'static str, number: i64) -> Result<T, StoreError> {
+    pub(super) fn number<T: TryFrom<i64, Error: Display>>(
+        &self,
+        column: &'static str,
+        number: i64,
+    ) -> Result<T, StoreError> {
         T::try_from(number).map_err(|why| self.corrupt(column, format!("{number}: {why}")))
     }
 }
@@ -96,6 +100,8 @@ pub(super) struct RunRecord {
     id: Vec<u8>,
     tenant_id: Vec<u8>,
     runbook: String,
+    runbook_version: Option<i64>,
+    session_id: Option<Vec<u8>>,
     plan_digest: Vec<u8>,
     lane: String,
     priority: i64,
@@ -138,6 +144,11 @@ impl TryFrom<RunRecord> for RunRow {
             id,
             tenant: TenantId(at.id("tenant_id", &record.tenant_id)?),
             runbook: record.runbook.into(),
+            runbook_version: record
+                .runbook_version
+                .map(|version| input.number("runbook_version", version))
+                .transpose()?,
+            session: record.session_id.map(|id| at.id("session_id", &id).map(SessionId)).transpose()?,
             plan: Digest(digest),
             lane: at.word("lane", &record.lane)?,
             priority: at.number("priority", record.priority)?,
@@ -166,6 +177,52 @@ impl TryFrom<RunRecord> for RunRow {
             ended_at: record.ended_at.map(Micros),
         })
     }
+}
+
+#[derive(Debug, FromRow)]
+struct SessionRecord {
+    id: Vec<u8>,
+    tenant_id: Vec<u8>,
+    name: String,
+    labels: String,
+    created_at: i64,
+    created_by: String,
+    archived_at: Option<i64>,
+}
+
+/// A session.
+pub(super) fn session(row: &SqliteRow) -> Result<SessionRow, StoreError> {
+    let record = SessionRecord::from_row(row).map_err(|error| store_error(&error))?;
+    let at = Place { table: "sessions", row: format!("{:02x?}", record.id) };
+    Ok(SessionRow {
+        id: SessionId(at.id("id", &record.id)?),
+        tenant: TenantId(at.id("tenant_id", &record.tenant_id)?),
+        name: record.name,
+        labels: at.json("labels", &record.labels)?,
+        created_at: Micros(record.created_at),
+        created_by: record.created_by,
+        archived_at: record.archived_at.map(Micros),
+    })
+}
+
+#[derive(Debug, FromRow)]
+struct LiveCountRecord {
+    lane: String,
+    session_id: Option<Vec<u8>>,
+    queued: i64,
+    running: i64,
+}
+
+/// A count of `live_counts.sql`.
+pub(super) fn live_count(row: &SqliteRow) -> Result<LiveCount, StoreError> {
+    let record = LiveCountRecord::from_row(row).map_err(|error| store_error(&error))?;
+    let at = Place { table: "runs", row: format!("live runs of lane {}", record.lane) };
+    Ok(LiveCount {
+        lane: at.word("lane", &record.lane)?,
+        session: record.session_id.map(|id| at.id("session_id", &id).map(SessionId)).transpose()?,
+        queued: at.number("claimed_by", record.queued)?,
+        running: at.number("claimed_by", record.running)?,
+    })
 }
 
 #[derive(Debug, FromRow)]

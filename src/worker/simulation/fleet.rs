@@ -92,6 +92,7 @@ impl Fleet {
             masks: Arc::new(SimRest),
             executors: self.executors.clone(),
             workspaces: Arc::new(SimRest),
+            bundles: Arc::new(SimRest),
             signals: Signals::default(),
             limits: Limits { slots: 3, grace: Duration::from_millis(20), ..Limits::default() },
         }

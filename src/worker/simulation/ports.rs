@@ -19,15 +19,16 @@ use uuid::Uuid;
 use crate::{
     engine::testing::Rng,
     model::{
-        Attempt, Category, Digest, Event, Failure, FailureReason, Lane, Micros, RunId, RunStatus, Success, TenantId,
-        WorkerId,
+        Attempt, Category, Digest, Event, Failure, FailureReason, Lane, Micros, RunId, RunStatus, SessionId, Success,
+        TenantId, WorkerId,
     },
     ports::{
-        Announcements, AttemptContext, ClaimRequest, Clock, CommitAnswer, Doorbell, Executor, Executors, Feed, Ids,
-        Liveness, LogStream, Mask, MaskStream, Masks, NewRun, Page, Queue, RunCommit, RunFilter, RunRow, SecretError,
-        SecretValue, Secrets, SignalKind, SignalRow, Spool, StepRow, Store, StoreError, StoredEvent, Subscription,
-        WorkerRow, Workspaces,
+        Announcements, AttemptContext, BundleError, Bundles, ClaimRequest, Clock, CommitAnswer, Creation, Doorbell,
+        Executor, Executors, Feed, Idempotency, Ids, LiveCount, Liveness, LogStream, Mask, MaskStream, Masks, NewRun,
+        Page, Queue, RunCommit, RunFilter, RunRow, SecretError, SecretValue, Secrets, SignalKind, SignalRow, Spool,
+        StepRow, Store, StoreError, StoredEvent, Subscription, WorkerRow, Workspaces,
     },
+    runbook::Bundle,
     store::MemoryStore,
 };
 
@@ -121,8 +122,8 @@ impl Store for FaultyStore {
         self.truth.source(tenant, digest).await
     }
 
-    async fn create_runs(&self, runs: &[NewRun]) -> Result<(), StoreError> {
-        self.truth.create_runs(runs).await
+    async fn create_runs(&self, runs: &[NewRun], idempotency: Option<&Idempotency>) -> Result<Creation, StoreError> {
+        self.truth.create_runs(runs, idempotency).await
     }
 
     async fn claim(&self, request: &ClaimRequest) -> Result<Vec<RunRow>, StoreError> {
@@ -203,6 +204,14 @@ impl Store for FaultyStore {
         self.truth.runs(tenant, filter).await
     }
 
+    async fn live_counts(&self, tenant: TenantId) -> Result<Vec<LiveCount>, StoreError> {
+        self.truth.live_counts(tenant).await
+    }
+
+    async fn queue_position(&self, run: RunId) -> Result<Option<u64>, StoreError> {
+        self.truth.queue_position(run).await
+    }
+
     async fn events(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<StoredEvent>, StoreError> {
         self.slow().await;
         self.truth.events(run, after, limit).await
@@ -264,6 +273,14 @@ impl Ids for SimIds {
 
     fn worker_id(&self) -> WorkerId {
         WorkerId(self.next())
+    }
+
+    fn session_id(&self) -> SessionId {
+        SessionId(self.next())
+    }
+
+    fn request_id(&self) -> Uuid {
+        self.next()
     }
 }
 
@@ -453,7 +470,19 @@ impl Spool for SimRest {
         Ok(Vec::new())
     }
 
+    fn size(&self, _: RunId) -> io::Result<u64> {
+        Ok(0)
+    }
+
     fn close(&self, _: RunId) {}
+
+    fn remove(&self, _: RunId) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn runs(&self, _: usize) -> io::Result<Vec<RunId>> {
+        Ok(Vec::new())
+    }
 }
 
 #[async_trait]
@@ -505,4 +534,15 @@ impl Workspaces for SimRest {
     fn hand_on_scratch(&self, _: RunId, _: PathBuf) {}
 
     fn close(&self, _: RunId, _: bool) {}
+}
+
+#[async_trait]
+impl Bundles for SimRest {
+    async fn put(&self, _: &Bundle) -> Result<(), BundleError> {
+        Ok(())
+    }
+
+    async fn lay(&self, digest: Digest) -> Result<PathBuf, BundleError> {
+        Err(BundleError::Missing(digest))
+    }
 }

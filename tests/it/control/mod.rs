@@ -2,4 +2,5 @@
 
 mod announcements;
 mod notes;
+mod stops;
 mod world;

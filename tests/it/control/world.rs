@@ -19,15 +19,17 @@ use opsroom::{
     },
     queue::ChannelQueue,
     runbook::{Plan, PlannedStep, Template},
-    store::SqliteStore,
-    system::{EnvSecrets, FolderArtifacts, FolderSpool, FolderWorkspaces, RandomIds, SecretMasks, SystemClock},
+    store::{MemoryStore, SqliteStore},
+    system::{
+        EnvSecrets, FolderArtifacts, FolderBundles, FolderSpool, FolderWorkspaces, RandomIds, SecretMasks, SystemClock,
+    },
     worker::{LaneConfig, Lanes},
 };
 use serde_json::{Map, Value};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// No test waits longer for anything.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_mins(1);
 
 pub type Act = Arc<dyn Executor>;
 
@@ -38,6 +40,10 @@ pub struct Place {
 }
 
 impl Place {
+    pub fn memory() -> Place {
+        Place { store: Arc::new(MemoryStore::new()), folder: tempfile::tempdir().unwrap() }
+    }
+
     pub async fn sqlite() -> Place {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(SqliteStore::open(&folder.path().join("opsroom.db")).await.unwrap());
@@ -54,6 +60,7 @@ pub struct Process {
     pub handoff: Handoff,
     pub tasks: TaskTracker,
     pub stop: CancellationToken,
+    pub halt: CancellationToken,
 }
 
 impl Process {
@@ -80,6 +87,10 @@ impl Process {
             masks: Arc::new(SecretMasks::default()),
             executors: Arc::new(Actions::new(folder, actions)),
             workspaces: Arc::new(FolderWorkspaces::new(folder)),
+            bundles: Arc::new(FolderBundles::new(
+                Arc::new(FolderArtifacts::new(folder.join("artifacts")).unwrap()),
+                folder.join("bundles"),
+            )),
             signals: Signals::default(),
             limits,
         };
@@ -98,12 +109,23 @@ impl Process {
         let owner = Owner::new(world.clone(), committer, worker);
         let handoff = Handoff::default();
         let runs = Runs::new(world.clone(), TenantId::DEFAULT).hand_to(handoff.clone());
-        Process { world, worker, owner, runs, handoff, tasks, stop: CancellationToken::new() }
+        Process {
+            world,
+            worker,
+            owner,
+            runs,
+            handoff,
+            tasks,
+            stop: CancellationToken::new(),
+            halt: CancellationToken::new(),
+        }
     }
 
     /// Serves lane A.
     pub fn serve(&self, slots: usize) {
-        let lanes = Lanes::new(self.owner.clone(), self.worker, self.tasks.clone()).accept(self.handoff.clone());
+        let lanes = Lanes::new(self.owner.clone(), self.worker, self.tasks.clone())
+            .accept(self.handoff.clone())
+            .halt_on(self.halt.clone());
         let stop = self.stop.clone();
         self.tasks.spawn(async move {
             lanes.serve(&LaneConfig { lanes: vec![Lane::A], slots }, stop).await.unwrap();
@@ -139,10 +161,10 @@ impl Process {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
-        match tokio::time::timeout(PATIENCE, wait).await {
-            Ok(row) => row,
-            Err(_) => panic!("the run stays {:?}", self.row(run).await),
+        if let Ok(row) = tokio::time::timeout(PATIENCE, wait).await {
+            return row;
         }
+        panic!("the run stays {:?}", self.row(run).await)
     }
 
     pub async fn ends(&self, run: RunId) -> RunStatus {
@@ -152,7 +174,13 @@ impl Process {
 
 pub fn submission(plan: &Arc<Plan>) -> Submission {
     let trigger = Trigger { kind: "manual".to_owned(), actor: "ada".to_owned() };
-    Submission { plan: plan.clone(), source: "".into(), params: Map::new(), trigger }
+    Submission {
+        plan: plan.clone(),
+        source: "".into(),
+        params: Map::new(),
+        trigger,
+        wishes: opsroom::control::Wishes::default(),
+    }
 }
 
 /// Steps one after the other, of these actions with these parameters.

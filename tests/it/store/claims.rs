@@ -18,7 +18,7 @@ pub async fn highest_priority_then_oldest(world: &World) {
         run(7, 0, Micros(T0.0 + 5)),
         run(6, 0, Micros(T0.0 + 5)),
     ];
-    world.a.create_runs(&runs).await.unwrap();
+    world.a.create_runs(&runs, None).await.unwrap();
     let mut order: Vec<_> = world.b.claim(&claim(W1, 3)).await.unwrap();
     order.extend(world.a.claim(&claim(W1, 100)).await.unwrap());
     assert_eq!(order.iter().map(|run| run.id).collect::<Vec<_>>(), [5, 2, 3, 1, 6, 7, 4].map(run_id));
@@ -26,7 +26,7 @@ pub async fn highest_priority_then_oldest(world: &World) {
 
 pub async fn only_its_lane_and_no_more_than_asked_for(world: &World) {
     world.queued(1..=5).await;
-    world.a.create_runs(&[NewRun { lane: Lane::D, ..new_run(6) }]).await.unwrap();
+    world.a.create_runs(&[NewRun { lane: Lane::D, ..new_run(6) }], None).await.unwrap();
     assert!(world.a.claim(&claim(W1, 0)).await.unwrap().is_empty());
     assert_eq!(world.a.claim(&claim(W1, 2)).await.unwrap().len(), 2);
     assert_eq!(world.b.claim(&claim(W2, usize::MAX)).await.unwrap().len(), 3);

@@ -292,7 +292,7 @@ pub async fn a_thousand_runs_in_one_batch(world: &World) {
 
 pub async fn an_empty_batch(world: &World) {
     assert!(world.a.commit(&[]).await.unwrap().is_empty());
-    world.a.create_runs(&[]).await.unwrap();
+    world.a.create_runs(&[], None).await.unwrap();
     assert!(world.a.requeue(&[], at(1), 10).await.unwrap().is_empty());
     world.a.forget_workers(&[]).await.unwrap();
 

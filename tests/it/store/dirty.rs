@@ -43,7 +43,7 @@ async fn created(world: &World, number: u128, text: &str, data: &Value) -> RunRo
         claimed_by: Some(W1),
         ..new_run(number)
     };
-    world.a.create_runs(std::slice::from_ref(&new)).await.unwrap();
+    world.a.create_runs(std::slice::from_ref(&new), None).await.unwrap();
     let row = world.row(new.id).await;
     assert_eq!((&row.runbook, &row.trigger), (&new.runbook, &new.trigger));
     assert_eq!((&row.labels, &row.params), (&new.labels, &new.params));
@@ -111,7 +111,7 @@ pub async fn large_and_deep(world: &World) {
     let deep =
         (0..98).fold(json!("\u{0}"), |inner, level| if level % 2 == 0 { json!([inner]) } else { json!({"k": inner}) });
     let params = object(json!({"blob": "x\u{1f680}\"\\".repeat(1 << 17), "deep": deep}));
-    world.a.create_runs(&[NewRun { params: params.clone(), claimed_by: Some(W1), ..new_run(1) }]).await.unwrap();
+    world.a.create_runs(&[NewRun { params: params.clone(), claimed_by: Some(W1), ..new_run(1) }], None).await.unwrap();
     let row = world.row(run_id(1)).await;
     assert!(row.params == params);
     let mut large = step(0, StepStatus::Succeeded);

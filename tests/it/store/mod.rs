@@ -6,9 +6,12 @@
 mod claims;
 mod commits;
 mod dirty;
+mod idempotency;
 mod lists;
 mod races;
+mod runbooks;
 mod runs;
+mod sessions;
 mod signals;
 mod speed;
 mod sqlite_only;
@@ -82,12 +85,39 @@ conformance! {
         newest_first_in_pages,
         filters,
         prefixes,
+        every_filter,
+        two_filters,
+        text_in_any_case,
+        since_and_until,
+        lanes_are_counted,
+        a_place_in_the_queue,
         events_in_order,
         facts_are_events_of_one_category;
+    runbooks:
+        versions_are_numbered_per_name_and_tenant,
+        the_same_content_makes_no_version,
+        what_a_file_was_before_does_not_come_back_by_itself,
+        a_version_keeps_its_own_source,
+        a_version_needs_its_plan,
+        names_in_pages,
+        versions_in_pages,
+        puts_at_the_same_time;
+    sessions:
+        a_session_reads_back,
+        sessions_newest_first_in_pages,
+        a_session_is_renamed_archived_and_reopened,
+        runs_need_an_open_session,
+        a_key_creates_once,
+        one_of_many_requests_creates,
+        a_session_is_created_once;
     dirty:
         any_text_and_number_comes_back,
         any_plan_and_worker_comes_back,
         large_and_deep;
+    idempotency:
+        the_first_answer_is_kept,
+        keys_belong_to_tenants,
+        old_answers_are_pruned;
     races:
         no_run_is_claimed_twice,
         park_against_signal,

@@ -39,7 +39,7 @@ async fn opens_and_claims() {
     let Some(store) = shared_store().await else { return };
     store.put_plan(TENANT, plan(), b"{}", "").await.unwrap();
     // The first one creates them; the others are refused.
-    store.create_runs(&(1..=100).map(new_run).collect::<Vec<_>>()).await.ok();
+    store.create_runs(&(1..=100).map(new_run).collect::<Vec<_>>(), None).await.ok();
     loop {
         let claimed = store.claim(&claim(W1, 3)).await.unwrap();
         if claimed.is_empty() {
@@ -90,7 +90,7 @@ async fn what_was_answered_outlives_the_process() {
     let store = SqliteStore::open(&path).await.unwrap();
     store.put_plan(TENANT, plan(), b"{}", "").await.unwrap();
     let runs: Vec<NewRun> = (1..=20).map(|number| NewRun { claimed_by: Some(W1), ..new_run(number) }).collect();
-    store.create_runs(&runs).await.unwrap();
+    store.create_runs(&runs, None).await.unwrap();
     for round in 1..=5 {
         let mut child = child("commits_until_it_dies", &path);
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();

@@ -23,11 +23,13 @@ pub async fn a_plan_is_kept_under_its_digest(world: &World) {
 
 pub async fn a_new_run_reads_back(world: &World) {
     let new = NewRun { priority: -7, created_at: T0, ..new_run(1) };
-    world.a.create_runs(std::slice::from_ref(&new)).await.unwrap();
+    world.a.create_runs(std::slice::from_ref(&new), None).await.unwrap();
     let expected = RunRow {
         id: new.id,
         tenant: new.tenant,
         runbook: new.runbook,
+        runbook_version: None,
+        session: None,
         plan: new.plan,
         lane: new.lane,
         priority: -7,
@@ -72,7 +74,7 @@ pub async fn a_run_may_be_born_claimed(world: &World) {
 pub async fn a_run_may_be_born_with_its_first_decision(world: &World) {
     let opening = vec![event(1, json!({})), event(2, json!({"step": "a", "attempt": 1}))];
     let new = NewRun { claimed_by: Some(W1), opening: opening.clone(), ..new_run(1) };
-    world.a.create_runs(&[new_run(2), new.clone()]).await.unwrap();
+    world.a.create_runs(&[new_run(2), new.clone()], None).await.unwrap();
     let row = world.row(run_id(1)).await;
     assert_eq!(row, new.row());
     assert_eq!((row.status, row.sequence_head, row.stamp_head), (RunStatus::Running, 2, opening[1].at));
@@ -83,13 +85,13 @@ pub async fn a_run_may_be_born_with_its_first_decision(world: &World) {
     assert_eq!(world.a.commit(&[next(&row)]).await.unwrap(), [CommitAnswer::Committed]);
     // Nobody decides for a run without an owner.
     let unowned = NewRun { claimed_by: None, opening, ..new_run(3) };
-    assert!(matches!(world.a.create_runs(&[unowned]).await, Err(StoreError::Refused(_))));
+    assert!(matches!(world.a.create_runs(&[unowned], None).await, Err(StoreError::Refused(_))));
 }
 
 pub async fn a_known_id_is_refused_and_nothing_is_written(world: &World) {
     world.queued([1]).await;
     for batch in [[new_run(2), new_run(1)], [new_run(3), new_run(3)]] {
-        let answer = world.b.create_runs(&batch).await;
+        let answer = world.b.create_runs(&batch, None).await;
         assert!(matches!(answer, Err(StoreError::Refused(_))), "{answer:?}");
     }
     let all = world.a.runs(TENANT, &RunFilter { limit: 10, ..RunFilter::default() }).await.unwrap();
@@ -103,7 +105,7 @@ pub async fn a_run_needs_its_plan(world: &World) {
         NewRun { plan: Digest::of(b"unknown"), ..new_run(1) },
         NewRun { tenant: TenantId(Uuid::from_u128(2)), plan: plan(), ..new_run(1) },
     ] {
-        let answer = world.a.create_runs(&[run]).await;
+        let answer = world.a.create_runs(&[run], None).await;
         assert!(matches!(answer, Err(StoreError::Refused(_))), "{answer:?}");
     }
     assert_eq!(world.a.run(run_id(1)).await.unwrap(), None);
@@ -115,7 +117,7 @@ pub async fn what_nobody_could_read_back_is_refused(world: &World) {
         NewRun { params: object(json!({"deep": deep})), ..new_run(1) },
         NewRun { labels: object(json!({"deep": deep})), ..new_run(1) },
     ] {
-        let answer = world.a.create_runs(&[new_run(2), run]).await;
+        let answer = world.a.create_runs(&[new_run(2), run], None).await;
         assert!(matches!(answer, Err(StoreError::Refused(_))), "{answer:?}");
     }
     assert_eq!(world.a.run(run_id(2)).await.unwrap(), None);

@@ -30,7 +30,7 @@ fn quantile(durations: &mut [Duration], q: usize) -> Duration {
 async fn owned(store: &SqliteStore, first: u128, count: u128) -> Vec<RunRow> {
     let runs: Vec<NewRun> =
         (first..first + count).map(|number| NewRun { claimed_by: Some(W1), ..new_run(number) }).collect();
-    store.create_runs(&runs).await.unwrap();
+    store.create_runs(&runs, None).await.unwrap();
     let mut rows = Vec::new();
     for run in &runs {
         rows.push(store.run(run.id).await.unwrap().unwrap());
@@ -100,7 +100,7 @@ async fn other_verbs(store: &SqliteStore) {
     let runs: Vec<NewRun> = (1..=20_000).map(|number| new_run(90_000_000 + number)).collect();
     let begin = Instant::now();
     for part in runs.chunks(500) {
-        store.create_runs(part).await.unwrap();
+        store.create_runs(part, None).await.unwrap();
     }
     println!("create_runs, 500 at a time: {:.0} runs/s", 20_000.0 / begin.elapsed().as_secs_f64());
     let mut claims = Vec::new();

@@ -24,7 +24,7 @@ impl Fixture {
         let folder = tempfile::tempdir().unwrap();
         let store = SqliteStore::open(&folder.path().join("db")).await.unwrap();
         store.put_plan(TENANT, plan(), b"{}", "").await.unwrap();
-        store.create_runs(&[NewRun { claimed_by: Some(W1), ..new_run(1) }]).await.unwrap();
+        store.create_runs(&[NewRun { claimed_by: Some(W1), ..new_run(1) }], None).await.unwrap();
         Fixture { store, folder }
     }
 
@@ -64,7 +64,7 @@ async fn many_may_open_a_fresh_file_at_once() {
         tasks.spawn(async move {
             let store = SqliteStore::open(&path).await.unwrap();
             store.put_plan(TENANT, plan(), b"{}", "").await.unwrap();
-            store.create_runs(&[new_run(number)]).await.unwrap();
+            store.create_runs(&[new_run(number)], None).await.unwrap();
             store.close().await.unwrap();
         });
     }
@@ -146,10 +146,10 @@ async fn a_corrupt_row_names_its_place() {
 async fn the_mark_changes_when_another_process_writes() {
     let world = Fixture::new().await;
     let mark = world.store.change_mark().await.unwrap();
-    world.store.create_runs(&[new_run(2)]).await.unwrap();
+    world.store.create_runs(&[new_run(2)], None).await.unwrap();
     assert_eq!(world.store.change_mark().await.unwrap(), mark, "its own write");
     let other = SqliteStore::open(&world.path()).await.unwrap();
-    other.create_runs(&[new_run(3)]).await.unwrap();
+    other.create_runs(&[new_run(3)], None).await.unwrap();
     let after = world.store.change_mark().await.unwrap();
     assert_ne!(after, mark);
     assert_eq!(world.store.change_mark().await.unwrap(), after);
@@ -186,7 +186,7 @@ async fn a_full_disk_is_full_and_passes() {
     assert_eq!(world.store.commit(&[commit]).await.unwrap(), [CommitAnswer::Committed]);
 }
 
-const MIGRATIONS: [(&str, &str); 2] = [
+const MIGRATIONS: &[(&str, &str)] = &[
     (
         include_str!("../../../migrations/sqlite/0001_init.up.sql"),
         include_str!("../../../migrations/sqlite/0001_init.down.sql"),
@@ -194,6 +194,18 @@ const MIGRATIONS: [(&str, &str); 2] = [
     (
         include_str!("../../../migrations/sqlite/0002_probes.up.sql"),
         include_str!("../../../migrations/sqlite/0002_probes.down.sql"),
+    ),
+    (
+        include_str!("../../../migrations/sqlite/0003_sessions.up.sql"),
+        include_str!("../../../migrations/sqlite/0003_sessions.down.sql"),
+    ),
+    (
+        include_str!("../../../migrations/sqlite/0004_runbooks.up.sql"),
+        include_str!("../../../migrations/sqlite/0004_runbooks.down.sql"),
+    ),
+    (
+        include_str!("../../../migrations/sqlite/0006_idempotency.up.sql"),
+        include_str!("../../../migrations/sqlite/0006_idempotency.down.sql"),
     ),
 ];
 
@@ -242,7 +254,7 @@ async fn names_keep_to_the_rules() {
         for constraint in sql.split("CONSTRAINT ").skip(1) {
             let prefix = match constraint.split_whitespace().nth(1).unwrap() {
                 "PRIMARY" => "pk_",
-                "FOREIGN" => "fk_",
+                "FOREIGN" | "REFERENCES" => "fk_",
                 "UNIQUE" => "uq_",
                 "CHECK" => "chk_",
                 other => unreachable!("{other}"),
@@ -341,10 +353,11 @@ async fn statements_use_their_indexes() {
         (include_str!("../../../src/store/sqlite/queries/requeue.sql"), "idx_runs_owner"),
         (include_str!("../../../src/store/sqlite/queries/signalled.sql"), "idx_runs_owner"),
         (include_str!("../../../src/store/sqlite/queries/forget_workers.sql"), "idx_runs_owner"),
-        (include_str!("../../../src/store/sqlite/queries/runs.sql"), "idx_runs_tenant"),
-        (include_str!("../../../src/store/sqlite/queries/runs_live.sql"), "idx_runs_live"),
-        (include_str!("../../../src/store/sqlite/queries/runs_ended.sql"), "idx_runs_ended"),
-        (include_str!("../../../src/store/sqlite/queries/runs_of_runbook.sql"), "idx_run_inputs_runbook"),
+        (include_str!("../../../src/store/sqlite/queries/live_counts.sql"), "idx_runs_live"),
+        (include_str!("../../../src/store/sqlite/queries/live_counts.sql"), "idx_runs_owner"),
+        (include_str!("../../../src/store/sqlite/queries/queue_position.sql"), "idx_runs_claimable"),
+        (include_str!("../../../src/store/sqlite/queries/sessions.sql"), "idx_sessions_tenant"),
+        (include_str!("../../../src/store/sqlite/queries/sessions_open.sql"), "idx_sessions_open"),
         (include_str!("../../../src/store/sqlite/queries/run.sql"), "sqlite_autoindex_runs_1"),
         (include_str!("../../../src/store/sqlite/queries/commit_running.sql"), "sqlite_autoindex_runs_1"),
         (include_str!("../../../src/store/sqlite/queries/commit_leaving.sql"), "sqlite_autoindex_runs_1"),
@@ -368,19 +381,60 @@ async fn statements_use_their_indexes() {
     }
 }
 
+/// Every list takes its runs from an index in the order of their ids, and looks at no more than it needs to.
+#[tokio::test]
+async fn lists_use_their_indexes() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/sqlite/queries/list");
+    let part = |name: &str| std::fs::read_to_string(folder.join(name).with_extension("sql")).unwrap();
+    let cases = [
+        ("by_lane", "idx_runs_lane (tenant_id=? AND lane=? AND id>? AND id<?)"),
+        ("by_live", "idx_runs_live (tenant_id=? AND id>? AND id<?)"),
+        ("by_ended", "idx_runs_ended (tenant_id=? AND status=? AND id>? AND id<?)"),
+        ("by_session", "idx_runs_session (session_id=? AND id>? AND id<?)"),
+        ("by_runbook", "idx_run_inputs_runbook (tenant_id=? AND runbook=? AND run_id>? AND run_id<?)"),
+        ("by_actor", "idx_run_inputs_actor (tenant_id=? AND trigger_actor=? AND run_id>? AND run_id<?)"),
+        ("by_trigger", "idx_run_inputs_trigger (tenant_id=? AND trigger_kind=? AND run_id>? AND run_id<?)"),
+        ("by_label", "PRIMARY KEY (tenant_id=? AND name=? AND value=? AND run_id>? AND run_id<?)"),
+        ("by_text_runbook", "idx_run_inputs_runbook (tenant_id=? AND runbook=? AND run_id>? AND run_id<?)"),
+        ("by_text_actor", "idx_run_inputs_actor (tenant_id=? AND trigger_actor=? AND run_id>? AND run_id<?)"),
+        ("by_text_label", "PRIMARY KEY (tenant_id=? AND name=? AND value=? AND run_id>? AND run_id<?)"),
+        ("by_text_id", "sqlite_autoindex_runs_1 (id>? AND id<?)"),
+    ];
+    let world = Fixture::new().await;
+    let mut raw = world.raw().await;
+    for (source, index) in cases {
+        let list = [part("begin"), part(source), part("filter"), part("end")].concat();
+        let density = [part("density_begin"), part(source), part("density"), part("density_end")].concat();
+        for sql in [list, density] {
+            let plan = query_plan(&mut raw, &sql).await;
+            assert!(plan.contains(index), "{index} is not used:\n{sql}\n{plan}");
+            for table in ["runs", "i", "x", "run_labels"] {
+                assert!(plan.lines().all(|line| !line.starts_with(&format!("SCAN {table}"))), "{sql}\n{plan}");
+            }
+            // Only the few that were picked are sorted.
+            let sorts = plan.lines().filter(|line| line.contains("TEMP B-TREE FOR ORDER BY")).count();
+            assert!(sorts <= 2, "sorts:\n{sql}\n{plan}");
+        }
+    }
+    for names in ["runbook_names", "actor_names", "label_names", "label_values"] {
+        let plan = query_plan(&mut raw, &part(names)).await;
+        assert!(plan.lines().all(|line| !line.contains("SCAN run_")), "{names}:\n{plan}");
+    }
+}
+
 /// Thousands of parked runs are not in the claim's index at all.
 #[tokio::test]
 async fn parked_runs_are_out_of_the_way() {
     let world = Fixture::new().await;
     let runs: Vec<NewRun> =
         (2..=2_001).map(|number| NewRun { claimed_by: Some(W1), priority: 9, ..new_run(number) }).collect();
-    world.store.create_runs(&runs).await.unwrap();
+    world.store.create_runs(&runs, None).await.unwrap();
     let mut parks = Vec::new();
     for run in &runs {
         parks.push(park(&world.store.run(run.id).await.unwrap().unwrap(), WaitingOn::StepOutcome));
     }
     world.store.commit(&parks).await.unwrap();
-    world.store.create_runs(&[new_run(9_000)]).await.unwrap();
+    world.store.create_runs(&[new_run(9_000)], None).await.unwrap();
     let mut raw = world.raw().await;
     let counted = "SELECT count(*) FROM runs INDEXED BY idx_runs_claimable WHERE claimable";
     assert_eq!(raw.fetch_one(counted).await.unwrap().get::<i64, _>(0), 1);

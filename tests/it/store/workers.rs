@@ -67,7 +67,7 @@ pub async fn a_busy_worker_is_not_forgotten(world: &World) {
 pub async fn requeue_takes_from_the_dead(world: &World) {
     let claimed = world.owned(1, W1).await;
     let second = world.owned(2, W1).await;
-    world.a.create_runs(&[NewRun { lane: Lane::C, claimed_by: Some(W1), ..new_run(3) }]).await.unwrap();
+    world.a.create_runs(&[NewRun { lane: Lane::C, claimed_by: Some(W1), ..new_run(3) }], None).await.unwrap();
     let alive = world.owned(4, W2).await;
     assert_eq!(world.commit(next(&second)).await, CommitAnswer::Committed);
     let running = world.row(second.id).await;

@@ -7,7 +7,10 @@ use opsroom::{
         Category, Digest, EventKind, Failure, Lane, Micros, RunId, RunStatus, StepIx, StepStatus, TenantId, WaitingOn,
         WorkerId,
     },
-    ports::{ClaimRequest, CommitAnswer, NewRun, RunCommit, RunRow, SignalKind, StepRow, Store, StoredEvent, Trigger},
+    ports::{
+        ClaimRequest, CommitAnswer, IdempotencyStore, NewRun, RunCommit, RunRow, RunbookStore, SessionStore,
+        SignalKind, StepRow, Store, StoredEvent, Trigger,
+    },
     store::{MemoryStore, SqliteStore},
 };
 use serde_json::{Map, Value, json};
@@ -19,16 +22,27 @@ pub const W2: WorkerId = WorkerId(Uuid::from_u128(0xa2));
 /// The time at which the stories begin.
 pub const T0: Micros = Micros(1_790_000_000_000_000);
 
+/// All the ports that a store implements.
+pub trait AnyStore: Store + SessionStore + IdempotencyStore {}
+impl<T: Store + SessionStore + IdempotencyStore> AnyStore for T {}
+
 pub struct World {
-    pub a: Arc<dyn Store>,
-    pub b: Arc<dyn Store>,
+    pub a: Arc<dyn AnyStore>,
+    pub b: Arc<dyn AnyStore>,
+    /// The same two, as keepers of answers.
+    pub answers: [Arc<dyn IdempotencyStore>; 2],
+    /// The same two, as the port of runbooks.
+    pub runbooks: [Arc<dyn RunbookStore>; 2],
     _folder: Option<tempfile::TempDir>,
 }
 
 impl World {
     pub async fn memory() -> World {
         let store = Arc::new(MemoryStore::new());
-        World { a: store.clone(), b: store, _folder: None }.with_plan().await
+        let answers: [Arc<dyn IdempotencyStore>; 2] = [store.clone(), store.clone()];
+        World { a: store.clone(), b: store.clone(), answers, runbooks: [store.clone(), store], _folder: None }
+            .with_plan()
+            .await
     }
 
     pub async fn sqlite() -> World {
@@ -36,7 +50,9 @@ impl World {
         let path = folder.path().join("opsroom.db");
         let a = Arc::new(SqliteStore::open(&path).await.unwrap());
         let b = Arc::new(SqliteStore::open(&path).await.unwrap());
-        World { a, b, _folder: Some(folder) }.with_plan().await
+        let runbooks: [Arc<dyn RunbookStore>; 2] = [a.clone(), b.clone()];
+        let answers: [Arc<dyn IdempotencyStore>; 2] = [a.clone(), b.clone()];
+        World { a, b, answers, runbooks, _folder: Some(folder) }.with_plan().await
     }
 
     async fn with_plan(self) -> World {
@@ -47,12 +63,12 @@ impl World {
     /// Creates queued runs.
     pub async fn queued(&self, numbers: impl IntoIterator<Item = u128>) {
         let runs: Vec<NewRun> = numbers.into_iter().map(new_run).collect();
-        self.a.create_runs(&runs).await.unwrap();
+        self.a.create_runs(&runs, None).await.unwrap();
     }
 
     /// Creates a run that `worker` owns.
     pub async fn owned(&self, number: u128, worker: WorkerId) -> RunRow {
-        self.a.create_runs(&[NewRun { claimed_by: Some(worker), ..new_run(number) }]).await.unwrap();
+        self.a.create_runs(&[NewRun { claimed_by: Some(worker), ..new_run(number) }], None).await.unwrap();
         self.row(run_id(number)).await
     }
 
@@ -95,6 +111,8 @@ pub fn new_run(number: u128) -> NewRun {
         id: run_id(number),
         tenant: TENANT,
         runbook: "deploy".into(),
+        runbook_version: None,
+        session: None,
         plan: plan(),
         lane: Lane::A,
         priority: 0,

@@ -11,6 +11,8 @@ RETURNING
     heartbeat_at, wake_at, signal_seq, signals_applied, sequence_head, stamp_head, recoveries,
     recoveries_applied, created_at, started_at, ended_at, error,
     (SELECT runbook FROM run_inputs WHERE run_key = key) AS runbook,
+    session_id,
+    (SELECT runbook_version FROM run_inputs WHERE run_key = key) AS runbook_version,
     (SELECT plan_digest FROM run_inputs WHERE run_key = key) AS plan_digest,
     (SELECT steps_total FROM run_inputs WHERE run_key = key) AS steps_total,
     (SELECT trigger_kind FROM run_inputs WHERE run_key = key) AS trigger_kind,

@@ -1,0 +1,262 @@
+//! What has happened in a run: durable events from the store and chunks from the spool, merged by sequence.
+//!
+//! A chunk is kept only after the facts before it are committed, and a fact may be committed a moment before
+//! the chunks that precede it are kept. `prev` tells: an event whose `prev` was not given is read again, for a
+//! short while if it is young, and only then taken as what it is: the sign that something was lost.
+
+mod page;
+
+use std::{collections::VecDeque, io, sync::Arc, time::Duration};
+
+pub(super) use page::weight;
+pub use page::{EventPage, EventRange, RangeError};
+
+use crate::{
+    model::{Event, RunId, TenantId},
+    ports::{Clock, RunRow, Spool, Store, StoreError, StoredEvent},
+};
+
+/// Events read at once from either place, at first and at most: it grows while they are small.
+const FIRST_PAGE: usize = 16;
+const MAX_PAGE: usize = 256;
+
+/// Of what was read at once only this many bytes are held, or one event: a reader that waits costs little.
+const HELD: usize = 24 << 10;
+
+/// What comes before an event of this age has been written, or never will be.
+const YOUNG: Duration = Duration::from_secs(5);
+
+/// How long to wait before each repetition where something is missing before a young event.
+const PATIENCE_MILLIS: [u64; 11] = [0, 1, 2, 5, 10, 30, 80, 150, 300, 500, 1_000];
+
+/// Why the events of a run cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    #[error("no run {0}")]
+    NotFound(RunId),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the logs of run {run} cannot be read: {error}")]
+    Spool { run: RunId, error: io::Error },
+}
+
+/// Reads the events of one tenant's runs. Cheap to clone.
+#[derive(Clone)]
+pub struct History {
+    tenant: TenantId,
+    store: Arc<dyn Store>,
+    spool: Arc<dyn Spool>,
+    clock: Arc<dyn Clock>,
+}
+
+impl std::fmt::Debug for History {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("History").finish_non_exhaustive()
+    }
+}
+
+impl History {
+    pub fn new(tenant: TenantId, store: Arc<dyn Store>, spool: Arc<dyn Spool>, clock: Arc<dyn Clock>) -> History {
+        History { tenant, store, spool, clock }
+    }
+
+    /// The run as it is stored; one of another tenant does not exist.
+    pub async fn row(&self, run: RunId) -> Result<RunRow, HistoryError> {
+        self.store.run(run).await?.filter(|row| row.tenant == self.tenant).ok_or(HistoryError::NotFound(run))
+    }
+
+    /// Reads the events with a sequence above `after`.
+    pub fn reader(&self, run: RunId, after: u64) -> HistoryReader {
+        HistoryReader {
+            history: self.clone(),
+            run,
+            at: after,
+            only_chunks: false,
+            durable: Source::default(),
+            chunks: Source::default(),
+            missing: None,
+        }
+    }
+
+    /// Reads what the steps wrote, without the durable events.
+    pub fn chunks(&self, run: RunId, after: u64) -> HistoryReader {
+        HistoryReader { only_chunks: true, ..self.reader(run, after) }
+    }
+
+    pub(super) fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    async fn read_durable(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<Event>, HistoryError> {
+        let rows = self.store.events(run, after, limit).await?;
+        Ok(rows.into_iter().map(|row| event(run, row)).collect())
+    }
+
+    async fn read_chunks(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<Event>, HistoryError> {
+        let spool = self.spool.clone();
+        let read = tokio::task::spawn_blocking(move || spool.read(run, after, limit)).await;
+        read.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(|error| HistoryError::Spool { run, error })
+    }
+
+    /// The bytes of the run's kept chunks, to notice new ones cheaply.
+    pub(super) fn chunk_bytes(&self, run: RunId) -> u64 {
+        self.spool.size(run).unwrap_or(0)
+    }
+}
+
+/// One of the two places.
+struct Source {
+    page: VecDeque<Event>,
+    /// There is nothing beyond the page.
+    done: bool,
+    /// How many events to read next.
+    ask: usize,
+}
+
+impl Default for Source {
+    fn default() -> Source {
+        Source { page: VecDeque::new(), done: false, ask: FIRST_PAGE }
+    }
+}
+
+impl Source {
+    fn fill(&mut self, mut events: Vec<Event>) {
+        self.done = events.len() < self.ask;
+        let mut bytes = 0;
+        let fits = |event: &Event| {
+            bytes += weight(event);
+            bytes <= HELD
+        };
+        let held = events.iter().map(fits).take_while(|fits| *fits).count().max(1);
+        if held < events.len() {
+            // What was read in vain this time is not asked for the next time.
+            self.ask = held;
+            self.done = false;
+            events.truncate(held);
+        } else {
+            self.ask = (self.ask * 2).min(MAX_PAGE);
+        }
+        self.page = events.into();
+    }
+
+    fn start_over(&mut self) {
+        self.page.clear();
+        self.done = false;
+    }
+
+    fn wants_more(&self) -> bool {
+        self.page.is_empty() && !self.done
+    }
+}
+
+/// Reads one run's events in order, page by page, so that memory stays bounded.
+pub struct HistoryReader {
+    history: History,
+    run: RunId,
+    /// The sequence of the last event given.
+    at: u64,
+    only_chunks: bool,
+    durable: Source,
+    chunks: Source,
+    /// The event before which something is missing, and how often it was read again.
+    missing: Option<(u64, usize)>,
+}
+
+impl std::fmt::Debug for HistoryReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HistoryReader").field("run", &self.run).field("at", &self.at).finish_non_exhaustive()
+    }
+}
+
+impl HistoryReader {
+    /// Reads so many events at once at first.
+    fn asking(mut self, page: usize) -> HistoryReader {
+        (self.durable.ask, self.chunks.ask) = (page, page);
+        self
+    }
+
+    /// The sequence of the last event given.
+    pub fn at(&self) -> u64 {
+        self.at
+    }
+
+    /// The next event; `None` after the last one that is there now. Asked again it looks again.
+    pub async fn next(&mut self) -> Result<Option<Event>, HistoryError> {
+        loop {
+            self.fill().await?;
+            let Some(event) = self.first() else {
+                self.start_over();
+                return Ok(None);
+            };
+            let (sequence, is_missing) = (event.sequence, !self.only_chunks && event.prev > self.at);
+            if is_missing && self.reads_again().await {
+                self.start_over();
+                continue;
+            }
+            self.at = sequence;
+            self.missing = None;
+            return Ok(self.take());
+        }
+    }
+
+    /// What is in hand goes; the next event is read anew after the last one given.
+    fn start_over(&mut self) {
+        self.durable.start_over();
+        self.chunks.start_over();
+    }
+
+    /// Chunks before facts: then every fact before the last chunk of the page is there to be read.
+    async fn fill(&mut self) -> Result<(), HistoryError> {
+        if self.chunks.wants_more() {
+            let chunks = self.history.read_chunks(self.run, self.at, self.chunks.ask).await?;
+            self.chunks.fill(chunks);
+            self.durable.done = false;
+        }
+        if self.durable.wants_more() && !self.only_chunks {
+            let events = self.history.read_durable(self.run, self.at, self.durable.ask).await?;
+            self.durable.fill(events);
+        }
+        Ok(())
+    }
+
+    fn chunk_first(&self) -> bool {
+        match (self.durable.page.front(), self.chunks.page.front()) {
+            (Some(durable), Some(chunk)) => chunk.sequence < durable.sequence,
+            (durable, _) => durable.is_none(),
+        }
+    }
+
+    fn first(&self) -> Option<&Event> {
+        if self.chunk_first() { self.chunks.page.front() } else { self.durable.page.front() }
+    }
+
+    fn take(&mut self) -> Option<Event> {
+        if self.chunk_first() { self.chunks.page.pop_front() } else { self.durable.page.pop_front() }
+    }
+
+    /// Something is missing before the first event: whether to read again, after a wait.
+    async fn reads_again(&mut self) -> bool {
+        let Some((sequence, at)) = self.first().map(|event| (event.sequence, event.timestamp)) else { return false };
+        let tries = self.missing.filter(|(of, _)| *of == sequence).map_or(0, |(_, tries)| tries);
+        let is_young = self.history.clock.now().since(at) < YOUNG;
+        let Some(wait) = PATIENCE_MILLIS.get(tries).filter(|_| is_young || tries == 0) else { return false };
+        self.missing = Some((sequence, tries + 1));
+        if *wait > 0 {
+            tokio::time::sleep(Duration::from_millis(*wait)).await;
+        }
+        true
+    }
+}
+
+/// The V2 event that a stored one is.
+pub fn event(run: RunId, row: StoredEvent) -> Event {
+    Event {
+        run_id: run,
+        timestamp: row.at,
+        sequence: row.sequence,
+        prev: row.prev,
+        source: None,
+        event: row.kind,
+        data: row.data,
+    }
+}

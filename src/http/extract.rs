@@ -1,0 +1,141 @@
+//! What a handler is given: bodies, query strings and paths, read strictly. Whatever is unknown, repeated
+//! or of another type is refused with a problem that names the place.
+
+mod json;
+mod params;
+
+use std::time::Duration;
+
+use axum::{
+    body::Body,
+    extract::{FromRequest, FromRequestParts, OptionalFromRequest, RawPathParams, Request},
+    http::{HeaderMap, header, request::Parts},
+};
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+
+use self::params::Params;
+use super::problem::{Code, Problem};
+
+/// The largest body, artifacts aside.
+pub const MAX_BODY: usize = 1024 * 1024;
+
+/// How long a body of that size may take to arrive.
+const BODY_TIME: Duration = Duration::from_secs(20);
+
+/// A JSON body. `Option<Json<T>>` is `None` for a request without one.
+#[derive(Debug, Clone)]
+pub struct Json<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Json<T>, Problem> {
+        let (parts, body) = request.into_parts();
+        expect_json(&parts.headers)?;
+        let bytes = whole_body(&parts.headers, body).await?;
+        json::read(&bytes).map(Json)
+    }
+}
+
+impl<S: Send + Sync, T: DeserializeOwned> OptionalFromRequest<S> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Option<Json<T>>, Problem> {
+        let (parts, body) = request.into_parts();
+        let bytes = whole_body(&parts.headers, body).await?;
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        expect_json(&parts.headers)?;
+        json::read(&bytes).map(|value| Some(Json(value)))
+    }
+}
+
+/// The query string. Lists are repeated parameters: `status=failed&status=timed_out`.
+#[derive(Debug, Clone)]
+pub struct Query<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Query<T>, Problem> {
+        let params = Params::of_query(parts.uri.query().unwrap_or_default())?;
+        params.read().map(Query)
+    }
+}
+
+/// The parameters of the path: a struct by their names, a tuple in their order, or the only one.
+#[derive(Debug, Clone)]
+pub struct Path<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Path<T>, Problem> {
+        let raw = RawPathParams::from_request_parts(parts, state)
+            .await
+            .map_err(|_| Problem::new(Code::BadRequest, "the path is not UTF-8"))?;
+        let params = Params::of_path(raw.iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
+        params.read().map(Path)
+    }
+}
+
+pub use self::params::unknown_parameters;
+
+/// The names in a query string, for those who only check them.
+pub fn query_names(query: &str) -> Result<Vec<String>, Problem> {
+    Params::of_query(query).map(Params::into_names)
+}
+
+fn expect_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = given.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    let detail = if given.is_empty() {
+        "the request has no Content-Type; send `application/json`".to_owned()
+    } else {
+        format!("the Content-Type is `{given}`; send `application/json`")
+    };
+    Err(Problem::new(Code::UnsupportedMediaType, detail))
+}
+
+/// All of a body of at most [`MAX_BODY`] bytes.
+pub async fn whole_body(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > MAX_BODY as u64) {
+        return Err(too_large());
+    }
+    let read = tokio::time::timeout(BODY_TIME, axum::body::to_bytes(body, MAX_BODY));
+    match read.await {
+        Err(_) => Err(too_slow()),
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(error)) => Err(body_problem(&error)),
+    }
+}
+
+/// What an error while a body is read means.
+pub fn body_problem(error: &(dyn std::error::Error + 'static)) -> Problem {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.is::<http_body_util::LengthLimitError>() {
+            return too_large();
+        }
+        let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        if kind == Some(std::io::ErrorKind::TimedOut) {
+            return too_slow();
+        }
+        cause = error.source();
+    }
+    Problem::new(Code::BadRequest, "the body could not be read to its end")
+}
+
+fn too_large() -> Problem {
+    Problem::new(Code::BodyTooLarge, format!("the body has more than {MAX_BODY} bytes"))
+}
+
+fn too_slow() -> Problem {
+    Problem::new(Code::RequestTimeout, "the body did not arrive in time; nothing was done")
+}

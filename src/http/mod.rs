@@ -1,0 +1,74 @@
+//! Floor 5: the HTTP interface. `schemas/openapi.yaml` is its contract.
+//!
+//! Handlers are thin: they read the request ([`extract`]), call a service, and answer ([`respond`]). What goes
+//! wrong is a [`Problem`]. No rule about runs is here, and no store: only services and ports.
+//!
+//! One noun a file, with `routes(service)`. To add a route: its operation in the document, its handler, its line
+//! in `routes`. A test holds the document and the routes equal.
+
+pub mod access;
+pub mod contract;
+mod docs;
+pub mod extract;
+pub mod health;
+pub mod idempotency;
+pub mod metrics;
+pub mod problem;
+mod request;
+pub mod respond;
+pub mod server;
+
+use std::sync::Arc;
+
+use axum::{Router, middleware};
+
+use self::{
+    access::Access,
+    health::Health,
+    idempotency::Idempotency,
+    metrics::Metrics,
+    problem::{Code, Problem},
+};
+use crate::{control::Runs, ports::Ids};
+
+/// What the routes need, one field a service.
+#[derive(Clone)]
+pub struct Services {
+    pub runs: Runs,
+    pub access: Access,
+    pub health: Health,
+    pub metrics: Metrics,
+    pub idempotency: Idempotency,
+    pub ids: Arc<dyn Ids>,
+}
+
+impl std::fmt::Debug for Services {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Services").finish_non_exhaustive()
+    }
+}
+
+/// All routes, with what every request goes through.
+pub fn router(services: Services) -> Router {
+    let Services { runs: _, access, health, metrics, idempotency, ids } = services;
+    let routes = Router::new()
+        .merge(access::routes(access.clone()))
+        .merge(docs::routes())
+        .merge(health::routes(health))
+        .merge(metrics::routes(metrics));
+    routes
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(not_with_this_method)
+        .layer(middleware::from_fn_with_state(idempotency, idempotency::answer_once))
+        .layer(middleware::from_fn(request::only_known_parameters))
+        .layer(middleware::from_fn_with_state(access, access::guard))
+        .layer(middleware::from_fn_with_state(ids, request::around))
+}
+
+async fn nothing_here() -> Problem {
+    Problem::new(Code::NotFound, "no route has this path").help("`/openapi.yaml` lists all routes")
+}
+
+async fn not_with_this_method() -> Problem {
+    Problem::new(Code::MethodNotAllowed, "the path exists, but not with this method; see the header `Allow`")
+}
