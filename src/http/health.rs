@@ -85,8 +85,7 @@ async fn healthz() -> Result<Response, Problem> {
 async fn readyz(State(health): State<Health>) -> Result<Response, Problem> {
     let checks = health.checks().await;
     let ready = checks.iter().all(|check| check.ok);
-    let (code, status) =
-        if ready { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "not_ready") };
+    let (code, status) = if ready { (StatusCode::OK, "ready") } else { (StatusCode::SERVICE_UNAVAILABLE, "not_ready") };
     respond::json(code, &json!({"status": status, "checks": checks}))
 }
 

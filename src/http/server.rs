@@ -144,7 +144,11 @@ async fn handle(
 ) -> Result<Response, Infallible> {
     let request: Request = request.map(|body| Body::new(StallingBody::new(body, stall)));
     let response = app.oneshot(request).await?;
-    Ok(if EndingBody::applies(&response) { response.map(|body| Body::new(EndingBody::new(body, stop))) } else { response })
+    Ok(if EndingBody::applies(&response) {
+        response.map(|body| Body::new(EndingBody::new(body, stop)))
+    } else {
+        response
+    })
 }
 
 fn prepare(stream: &TcpStream) -> io::Result<()> {

@@ -43,13 +43,8 @@ pub enum UpLockError {
 impl UpLock {
     /// Takes the lock of the folder, which exists.
     pub fn acquire(folder: &Path) -> Result<UpLock, UpLockError> {
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(path(folder))?;
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path(folder))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {
                 // What a dead one wrote is not true any more.

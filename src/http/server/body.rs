@@ -7,12 +7,7 @@ use std::{
     time::Duration,
 };
 
-use axum::{
-    BoxError,
-    body::Body,
-    http::header,
-    response::Response,
-};
+use axum::{BoxError, body::Body, http::header, response::Response};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use hyper::body::Incoming;

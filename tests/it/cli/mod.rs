@@ -1,5 +1,6 @@
 //! The command line: the real binary on data folders of their own.
 
+mod bench;
 mod interrupts;
 mod output;
 mod params;
