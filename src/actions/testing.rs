@@ -18,8 +18,8 @@ use super::{Deps, HttpConfig};
 use crate::{
     model::{Digest, Micros, RunId, StepIx},
     ports::{
-        ArtifactError, Artifacts, AttemptContext, LogChunk, LogSender, LogSink, Mask, MaskStream, Process, ProcessSpec,
-        Processes, SecretValue, SpawnError, log_channel,
+        ArtifactError, ArtifactReader, ArtifactWriter, Artifacts, AttemptContext, LogChunk, LogSender, LogSink, Mask,
+        MaskStream, Process, ProcessSpec, Processes, SecretValue, SpawnError, log_channel,
     },
 };
 
@@ -115,12 +115,30 @@ impl Artifacts for MemoryArtifacts {
         Ok(answer)
     }
 
+    async fn begin(&self) -> Result<Box<dyn ArtifactWriter>, ArtifactError> {
+        unimplemented!("actions put whole files")
+    }
+
     async fn get(&self, key: &str) -> Result<Vec<u8>, ArtifactError> {
         self.stored.lock().unwrap().get(key).cloned().ok_or_else(|| ArtifactError::NotFound(key.to_owned()))
     }
 
+    async fn open(&self, _: &str) -> Result<Box<dyn ArtifactReader>, ArtifactError> {
+        unimplemented!("actions do not read artifacts in parts")
+    }
+
     async fn list(&self, prefix: &str) -> Result<Vec<String>, ArtifactError> {
         Ok(self.stored.lock().unwrap().keys().filter(|key| key.starts_with(prefix)).cloned().collect())
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), ArtifactError> {
+        self.stored.lock().unwrap().remove(key);
+        Ok(())
+    }
+
+    async fn delete_below(&self, prefix: &str) -> Result<(), ArtifactError> {
+        self.stored.lock().unwrap().retain(|key, _| !key.starts_with(prefix));
+        Ok(())
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::out::Out;
 use crate::{
     control::{HistoryError, OwnError, PlanError, RunsError, SubmitError},
-    ports::StoreError,
+    ports::{ArtifactError, BundleError, StoreError},
 };
 
 /// The exit codes of all commands (see the language's "Exit codes").
@@ -95,7 +95,7 @@ impl From<HistoryError> for Fault {
     fn from(error: HistoryError) -> Fault {
         match error {
             HistoryError::Store(error) => error.into(),
-            HistoryError::NotFound(_) => Fault::refused("RUN_NOT_FOUND", error.to_string()),
+            HistoryError::NotFound(_) | HistoryError::Expired(_) => Fault::refused("RUN_NOT_FOUND", error.to_string()),
             HistoryError::Spool { error, .. } => io_fault("SPOOL_UNREADABLE", "the logs of the run", &error),
         }
     }
@@ -113,6 +113,17 @@ impl From<StoreError> for Fault {
             }
         };
         Fault::internal(code, error.to_string()).help(help)
+    }
+}
+
+impl From<BundleError> for Fault {
+    fn from(error: BundleError) -> Fault {
+        match error {
+            BundleError::Io(error) | BundleError::Artifacts(ArtifactError::Io(error)) => {
+                io_fault("FILES_FAILED", "the files of the runbook", &error)
+            }
+            other => Fault::internal("FILES_LOST", other.to_string()).help("restore the data folder from a backup"),
+        }
     }
 }
 

@@ -19,6 +19,7 @@ mod leftovers;
 mod live;
 mod loading;
 mod logs;
+mod open;
 mod out;
 mod plan;
 mod processes;
@@ -30,6 +31,7 @@ mod selector;
 mod show;
 mod start;
 mod summary;
+mod up;
 mod validate;
 mod version;
 
@@ -72,6 +74,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Up(up::Options),
+    Open(open::Options),
     Run(run::Options),
     Validate(validate::Options),
     Plan(plan::Options),
@@ -92,6 +96,8 @@ enum Command {
 impl Command {
     fn execute(&self, context: &Context) -> Result<u8, Fault> {
         match self {
+            Command::Up(options) => up::execute(context, options),
+            Command::Open(options) => open::execute(context, options),
             Command::Run(options) => run::execute(context, options),
             Command::Validate(options) => validate::execute(context, options),
             Command::Plan(options) => plan::execute(context, options),

@@ -49,13 +49,16 @@ pub struct Options {
 pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
     let loaded = loading::load(&options.file, &context.out)?;
     let params = loading::bind(&loaded.plan, &options.params)?;
-    let Loaded { plan, source } = loaded;
+    let Loaded { plan, source, bundle } = loaded;
     let trigger = Trigger { kind: "manual".to_owned(), actor: context.config.actor.clone() };
     let submission = Submission { plan, source, params, trigger, wishes: Wishes::default() };
     block_on(async {
         let interrupts = Interrupts::listen()?;
         let embedded = Embedded::open(&context.config).await?;
         leftovers::mention(context, &embedded).await?;
+        if !bundle.is_empty() {
+            embedded.world.bundles.put(&bundle).await?;
+        }
         let worker = embedded.start_worker(&context.config).await?;
         let ended = drive(context, options, &embedded, &worker, submission, interrupts).await;
         worker.shutdown().await;

@@ -9,10 +9,10 @@ mod page;
 use std::{collections::VecDeque, io, sync::Arc, time::Duration};
 
 pub(super) use page::weight;
-pub use page::{EventPage, EventRange, RangeError};
+pub use page::{EventPage, EventRange, RangeError, parse_cursor};
 
 use crate::{
-    model::{Event, RunId, TenantId},
+    model::{Event, Micros, RunId, TenantId},
     ports::{Clock, RunRow, Spool, Store, StoreError, StoredEvent},
 };
 
@@ -34,6 +34,9 @@ const PATIENCE_MILLIS: [u64; 11] = [0, 1, 2, 5, 10, 30, 80, 150, 300, 500, 1_000
 pub enum HistoryError {
     #[error("no run {0}")]
     NotFound(RunId),
+    /// There may have been such a run; it would be gone by now.
+    #[error("run {0} was so long ago that it would have been removed")]
+    Expired(RunId),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("the logs of run {run} cannot be read: {error}")]
@@ -47,7 +50,12 @@ pub struct History {
     store: Arc<dyn Store>,
     spool: Arc<dyn Spool>,
     clock: Arc<dyn Clock>,
+    /// How long ended runs are kept.
+    kept: Duration,
 }
+
+/// How long ended runs are kept where nothing else is said.
+pub const KEPT: Duration = Duration::from_hours(90 * 24);
 
 impl std::fmt::Debug for History {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -57,12 +65,21 @@ impl std::fmt::Debug for History {
 
 impl History {
     pub fn new(tenant: TenantId, store: Arc<dyn Store>, spool: Arc<dyn Spool>, clock: Arc<dyn Clock>) -> History {
-        History { tenant, store, spool, clock }
+        History { tenant, store, spool, clock, kept: KEPT }
     }
 
     /// The run as it is stored; one of another tenant does not exist.
     pub async fn row(&self, run: RunId) -> Result<RunRow, HistoryError> {
-        self.store.run(run).await?.filter(|row| row.tenant == self.tenant).ok_or(HistoryError::NotFound(run))
+        let row = self.store.run(run).await?.filter(|row| row.tenant == self.tenant);
+        row.ok_or_else(|| if self.has_expired(run) { HistoryError::Expired(run) } else { HistoryError::NotFound(run) })
+    }
+
+    /// Whether a run of this id, which says when it was created, would be gone by now.
+    fn has_expired(&self, run: RunId) -> bool {
+        let created = run.0.get_timestamp().map(|at| at.to_unix());
+        created
+            .and_then(|(seconds, _)| i64::try_from(seconds).ok())
+            .is_some_and(|seconds| self.clock.now().since(Micros(seconds.saturating_mul(1_000_000))) > self.kept)
     }
 
     /// Reads the events with a sequence above `after`.

@@ -35,7 +35,7 @@ use crate::{
 pub use attempt::render;
 pub use committer::{CommitError, Committer};
 pub use handoff::{Arrivals, Handoff};
-pub use history::{EventPage, EventRange, History, HistoryError, HistoryReader, RangeError};
+pub use history::{EventPage, EventRange, History, HistoryError, HistoryReader, KEPT, RangeError, parse_cursor};
 pub use owner::{Born, Claim, OwnError, Owned, Owner};
 pub use plans::{PlanError, Plans};
 pub use problems::Problem;
@@ -45,7 +45,7 @@ pub use runbook_sync::{RunbookSync, put_shipped};
 pub use runbooks::{Checked, Draft, Origin, Put, RunbookVersion, RunbookView, Runbooks, RunbooksError};
 pub use runs::{RunView, Runs, RunsError};
 pub use signals::Signals;
-pub use stream::{EventStream, Item, Shown, Streams};
+pub use stream::{Change, Changes, EventStream, Item, Shown, Streams};
 pub use submit::{Once, Submission, SubmitError, Submitted, Wishes};
 
 /// Everything outside that owners need. Cheap to clone.

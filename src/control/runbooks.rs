@@ -355,6 +355,11 @@ impl Runbooks {
         self.store.latest_versions(tenant, after, limit).await
     }
 
+    /// Why the folder of runbooks cannot be read, if one is followed.
+    pub fn folder_problem(&self) -> Option<String> {
+        self.problems.folder()
+    }
+
     pub(super) fn now(&self) -> Micros {
         self.clock.now()
     }

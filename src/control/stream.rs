@@ -5,6 +5,7 @@
 //! processes write ([`pump`]). A reader holds a cursor and nothing else: while it is behind the ring it reads
 //! history, a little at a time. An event is rendered once, however many readers it has.
 
+mod changes;
 mod pump;
 mod ring;
 
@@ -16,6 +17,7 @@ use std::{
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub use changes::{Change, Changes};
 pub use ring::Shown;
 
 use self::ring::{Live, Taken};
@@ -48,6 +50,8 @@ struct Shared {
     live: Mutex<HashMap<RunId, Arc<Live>>>,
     /// Rises whenever it is time to look at the store; see [`pump::look`].
     looks: watch::Sender<pump::Look>,
+    /// The same, for readers of all runs.
+    changes: watch::Sender<pump::Look>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -61,12 +65,14 @@ impl std::fmt::Debug for Streams {
 impl Streams {
     /// Starts on `tasks`; ends, and with it every stream, when `stop` fires.
     pub fn start(history: History, feed: Arc<dyn Feed>, tasks: &TaskTracker, stop: CancellationToken) -> Streams {
-        let (looks, _) = watch::channel(pump::Look::default());
-        let shared = Arc::new(Shared { history, feed, live: Mutex::default(), looks, tasks: tasks.clone(), stop });
+        let (looks, changes) = (watch::Sender::default(), watch::Sender::default());
+        let (live, tasks) = (Mutex::default(), tasks.clone());
+        let shared = Arc::new(Shared { history, feed, live, looks, changes, tasks, stop });
         shared.tasks.spawn(pump::look(shared.clone()));
         Streams { shared }
     }
 
+    /// Where the streams begin.
     pub fn history(&self) -> &History {
         &self.shared.history
     }

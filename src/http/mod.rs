@@ -7,16 +7,22 @@
 //! in `routes`. A test holds the document and the routes equal.
 
 pub mod access;
+mod aliases;
 pub mod contract;
 mod docs;
+mod events;
 pub mod extract;
 pub mod health;
 pub mod idempotency;
 pub mod metrics;
+pub mod plan_document;
 pub mod problem;
+mod reference;
 mod request;
 pub mod respond;
 pub mod server;
+mod sse;
+mod ui;
 
 use std::sync::Arc;
 
@@ -29,7 +35,10 @@ use self::{
     metrics::Metrics,
     problem::{Code, Problem},
 };
-use crate::{control::Runs, ports::Ids};
+use crate::{
+    control::{Runs, Streams},
+    ports::Ids,
+};
 
 /// What the routes need, one field a service.
 #[derive(Clone)]
@@ -38,6 +47,7 @@ pub struct Services {
     pub access: Access,
     pub health: Health,
     pub metrics: Metrics,
+    pub streams: Streams,
     pub idempotency: Idempotency,
     pub ids: Arc<dyn Ids>,
 }
@@ -50,12 +60,15 @@ impl std::fmt::Debug for Services {
 
 /// All routes, with what every request goes through.
 pub fn router(services: Services) -> Router {
-    let Services { runs: _, access, health, metrics, idempotency, ids } = services;
+    let Services { runs: _, streams, access, health, metrics, idempotency, ids } = services;
     let routes = Router::new()
         .merge(access::routes(access.clone()))
         .merge(docs::routes())
+        .merge(events::routes(streams.clone()))
+        .merge(aliases::routes(streams))
         .merge(health::routes(health))
-        .merge(metrics::routes(metrics));
+        .merge(metrics::routes(metrics))
+        .merge(ui::routes());
     routes
         .fallback(nothing_here)
         .method_not_allowed_fallback(not_with_this_method)

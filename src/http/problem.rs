@@ -178,7 +178,7 @@ impl Problem {
 
     /// With a reason that is for the log only.
     #[expect(clippy::needless_pass_by_value, reason = "it ends here")]
-    fn concealed(code: Code, detail: &str, reason: impl ToString) -> Problem {
+    pub(super) fn concealed(code: Code, detail: &str, reason: impl ToString) -> Problem {
         Problem { hidden: Some(reason.to_string()), ..Problem::new(code, detail) }
     }
 

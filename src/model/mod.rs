@@ -14,5 +14,5 @@ pub use digest::Digest;
 pub use event::{Category, Event, EventKind, ParseEventId, Source, StreamId};
 pub use ids::{Attempt, AttemptId, Epoch, RunId, SessionId, StepIx, TenantId, WorkerId};
 pub use outcome::{Failure, FailureReason, Outcome, Success};
-pub use status::{EffectModel, Lane, OnUnknown, RunStatus, StepStatus, UnknownWord, WaitingOn};
+pub use status::{ArtifactKind, EffectModel, Lane, OnUnknown, RunStatus, StepStatus, UnknownWord, WaitingOn};
 pub use time::{Micros, Millis, ParseDuration};

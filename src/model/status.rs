@@ -74,6 +74,17 @@ impl RunStatus {
 }
 
 words! {
+    /// What an artifact is, for those who show it.
+    ArtifactKind ("artifact kind") {
+        File = "file",
+        Markdown = "markdown",
+        Json = "json",
+        /// A URL; the content is elsewhere.
+        Link = "link",
+    }
+}
+
+words! {
     /// The state of a step as every view shows it. The transitions are in [`crate::engine`].
     StepStatus ("step status") {
         /// Waits for its needs or for a slot.

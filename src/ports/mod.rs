@@ -2,6 +2,8 @@
 //!
 //! No implementation lives here; adapters are on floor 4 and never know each other.
 
+mod archives;
+mod artifact_index;
 mod artifacts;
 mod bundles;
 mod executor;
@@ -21,7 +23,9 @@ mod store;
 mod time;
 mod workspaces;
 
-pub use artifacts::{ArtifactError, Artifacts};
+pub use archives::{ArchiveRow, ArchiveStore, EndedRun};
+pub use artifact_index::{ArtifactCursor, ArtifactIndex, ArtifactPlace, ArtifactRow};
+pub use artifacts::{ArtifactError, ArtifactReader, ArtifactWriter, Artifacts};
 pub use bundles::{BundleError, Bundles};
 pub use executor::{
     AttemptContext, Executor, Executors, LogChunk, LogPayload, LogSender, LogSink, LogStream, log_channel,

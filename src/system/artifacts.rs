@@ -3,18 +3,22 @@
 use std::{
     fs::{DirBuilder, File, OpenOptions},
     io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
     model::Digest,
-    ports::{ArtifactError, Artifacts, Probe, Unready},
+    ports::{ArtifactError, ArtifactReader, ArtifactWriter, Artifacts, Probe, Unready},
 };
 
 /// Where files are until they are complete; no key begins with it.
@@ -56,14 +60,27 @@ impl Artifacts for FolderArtifacts {
         blocking(move || copy_in(&source, &unfinished, &target)).await.map_err(ArtifactError::Io)
     }
 
+    async fn begin(&self) -> Result<Box<dyn ArtifactWriter>, ArtifactError> {
+        let unfinished = self.root.join(UNFINISHED);
+        let (path, file) = blocking(move || new_file(&unfinished)).await?;
+        let unfinished = Unfinished(path);
+        Ok(Box::new(Writer { root: self.root.clone(), unfinished, file: Some(file), hasher: Sha256::new(), size: 0 }))
+    }
+
     async fn get(&self, key: &str) -> Result<Vec<u8>, ArtifactError> {
         let path = self.path(key)?;
-        blocking(move || std::fs::read(path)).await.map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory => {
-                ArtifactError::NotFound(key.to_owned())
-            }
-            _ => ArtifactError::Io(error),
-        })
+        blocking(move || std::fs::read(path)).await.map_err(|error| read_error(key, error))
+    }
+
+    async fn open(&self, key: &str) -> Result<Box<dyn ArtifactReader>, ArtifactError> {
+        let path = self.path(key)?;
+        let open = move || {
+            let file = File::open(path)?;
+            let metadata = file.metadata()?;
+            if metadata.is_file() { Ok((file, metadata.len())) } else { Err(io::ErrorKind::NotFound.into()) }
+        };
+        let (file, size) = blocking(open).await.map_err(|error| read_error(key, error))?;
+        Ok(Box::new(Reader { file: Arc::new(file), size }))
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<String>, ArtifactError> {
@@ -78,6 +95,112 @@ impl Artifacts for FolderArtifacts {
         keys.sort_unstable();
         Ok(keys)
     }
+
+    async fn delete(&self, key: &str) -> Result<(), ArtifactError> {
+        let path = self.path(key)?;
+        blocking(move || gone(std::fs::remove_file(path))).await.map_err(ArtifactError::Io)
+    }
+
+    async fn delete_below(&self, prefix: &str) -> Result<(), ArtifactError> {
+        let folder = self.path(prefix.trim_end_matches('/'))?;
+        blocking(move || gone(std::fs::remove_dir_all(folder))).await.map_err(ArtifactError::Io)
+    }
+}
+
+fn read_error(key: &str, error: io::Error) -> ArtifactError {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory => {
+            ArtifactError::NotFound(key.to_owned())
+        }
+        _ => ArtifactError::Io(error),
+    }
+}
+
+/// What is not there is removed.
+fn gone(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// A file without a name yet; dropped, it is removed.
+#[derive(Debug)]
+struct Unfinished(PathBuf);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // It has its name by now, or nobody wants it.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+struct Writer {
+    root: PathBuf,
+    unfinished: Unfinished,
+    /// Absent while a piece is being written, and after that failed.
+    file: Option<File>,
+    hasher: Sha256,
+    size: u64,
+}
+
+#[async_trait]
+impl ArtifactWriter for Writer {
+    async fn write(&mut self, bytes: Bytes) -> Result<(), ArtifactError> {
+        let mut file = self.file.take().ok_or_else(|| io::Error::other("an earlier write failed"))?;
+        let mut hasher = std::mem::take(&mut self.hasher);
+        self.size += bytes.len() as u64;
+        let written = blocking(move || {
+            file.write_all(&bytes)?;
+            hasher.update(&bytes);
+            Ok((file, hasher))
+        });
+        let (file, hasher) = written.await?;
+        (self.file, self.hasher) = (Some(file), hasher);
+        Ok(())
+    }
+
+    async fn finish(mut self: Box<Self>, key: &str) -> Result<(Digest, u64), ArtifactError> {
+        let target = FolderArtifacts { root: self.root.clone() }.path(key)?;
+        let file = self.file.take().ok_or_else(|| io::Error::other("an earlier write failed"))?;
+        let Writer { unfinished, hasher, size, .. } = *self;
+        blocking(move || {
+            file.sync_all()?;
+            name(&unfinished.0, &target)
+        })
+        .await?;
+        Ok((Digest(hasher.finalize().into()), size))
+    }
+}
+
+struct Reader {
+    file: Arc<File>,
+    size: u64,
+}
+
+#[async_trait]
+impl ArtifactReader for Reader {
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    async fn read_at(&self, offset: u64, length: usize) -> Result<Bytes, ArtifactError> {
+        let left = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let (file, mut buffer) = (self.file.clone(), vec![0; length.min(left)]);
+        let read = blocking(move || {
+            file.read_exact_at(&mut buffer, offset)?;
+            Ok(buffer)
+        });
+        Ok(read.await?.into())
+    }
+}
+
+/// Gives a complete file its key, and makes the name durable.
+fn name(path: &Path, target: &Path) -> io::Result<()> {
+    let Some(folder) = target.parent() else { return Err(io::ErrorKind::InvalidInput.into()) };
+    create_folder(folder)?;
+    std::fs::rename(path, target)?;
+    File::open(folder)?.sync_all()
 }
 
 #[async_trait]
@@ -208,6 +331,47 @@ mod tests {
             assert_eq!(store.get("run/build/out/report.md").await.unwrap(), content.as_bytes());
         }
         assert_eq!(std::fs::read_dir(store.root.join(UNFINISHED)).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_comes_in_pieces_is_seen_when_it_is_complete() {
+        let (_folder, store) = world();
+        let mut writer = store.begin().await.unwrap();
+        writer.write(Bytes::from_static(b"one ")).await.unwrap();
+        writer.write(Bytes::from_static(b"two")).await.unwrap();
+        assert!(store.list("").await.unwrap().is_empty());
+        assert_eq!(writer.finish("archives/x").await.unwrap(), (Digest::of(b"one two"), 7));
+        let reader = store.open("archives/x").await.unwrap();
+        assert_eq!(reader.size(), 7);
+        for (offset, length, expected) in [(0, 3, "one"), (4, 99, "two"), (7, 1, ""), (99, 1, "")] {
+            assert_eq!(reader.read_at(offset, length).await.unwrap(), expected);
+        }
+        let mut dropped = store.begin().await.unwrap();
+        dropped.write(Bytes::from_static(b"half")).await.unwrap();
+        drop(dropped);
+        assert!(matches!(store.begin().await.unwrap().finish("../x").await, Err(ArtifactError::BadName(_))));
+        assert_eq!(std::fs::read_dir(store.root.join(UNFINISHED)).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_is_deleted_is_gone_and_open_readers_go_on() {
+        let (folder, store) = world();
+        let file = folder.path().join("file");
+        std::fs::write(&file, "x").unwrap();
+        for key in ["r1/a", "r1/b/c", "r2/a"] {
+            store.put_file(key, &file).await.unwrap();
+        }
+        let reader = store.open("r1/a").await.unwrap();
+        store.delete("r1/a").await.unwrap();
+        store.delete("r1/a").await.unwrap();
+        assert_eq!(store.list("").await.unwrap(), ["r1/b/c", "r2/a"]);
+        store.delete_below("r1").await.unwrap();
+        store.delete_below("r1").await.unwrap();
+        assert_eq!(store.list("").await.unwrap(), ["r2/a"]);
+        assert_eq!(reader.read_at(0, 9).await.unwrap(), "x");
+        for bad in ["", ".", "..", "/", ".unfinished"] {
+            assert!(store.delete_below(bad).await.is_err(), "{bad}");
+        }
     }
 
     #[tokio::test]

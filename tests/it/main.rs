@@ -4,6 +4,7 @@
 mod architecture;
 #[cfg(test)]
 mod cli;
+#[cfg(test)]
 mod control;
 #[cfg(test)]
 mod events;

@@ -39,6 +39,11 @@ impl EventRange {
     }
 }
 
+/// The id of the last event that a reader has; one without a sequence stands for the whole millisecond.
+pub fn parse_cursor(text: &str) -> Result<StreamId, RangeError> {
+    parse(text, u64::MAX - 1).ok().filter(|id| id.millis >= 0).ok_or_else(|| RangeError(text.to_owned()))
+}
+
 fn parse(text: &str, sequence: u64) -> Result<StreamId, RangeError> {
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     let id = match text {
@@ -75,6 +80,15 @@ impl History {
             page.events.push(event);
         }
         Ok(page)
+    }
+
+    /// The sequence after which a reader goes on that has everything up to `id`.
+    pub async fn cursor(&self, run: RunId, id: StreamId) -> Result<u64, HistoryError> {
+        let known = self.first_after(run, id.sequence.saturating_sub(1).min(LAST)).await?;
+        if known.is_some_and(|event| event.id() == id) {
+            return Ok(id.sequence);
+        }
+        self.before(run, StreamId { sequence: id.sequence.saturating_add(1), ..id }).await
     }
 
     /// The sequence after which the first event is that is not before `id`. Sequences and times rise together, so

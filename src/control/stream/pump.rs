@@ -17,7 +17,7 @@ const LOOK: Duration = Duration::from_millis(250);
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Look {
     /// What the store said last; see [`crate::ports::Store::change_mark`].
-    mark: i64,
+    pub(super) mark: i64,
     turn: u64,
 }
 
@@ -27,11 +27,15 @@ pub(super) async fn look(shared: Arc<Shared>) {
     let mut every = tokio::time::interval(LOOK);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while shared.stop.run_until_cancelled(every.tick()).await.is_some() {
-        if shared.live().is_empty() {
+        if shared.live().is_empty() && shared.changes.receiver_count() == 0 {
             continue;
         }
         match store.change_mark().await {
-            Ok(mark) => shared.looks.send_modify(|look| *look = Look { mark, turn: look.turn + 1 }),
+            Ok(mark) => {
+                let look = Look { mark, turn: shared.looks.borrow().turn + 1 };
+                shared.looks.send_replace(look);
+                shared.changes.send_replace(look);
+            }
             Err(error) => tracing::warn!(%error, "changes of other processes cannot be seen; looking again"),
         }
     }

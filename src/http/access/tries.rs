@@ -21,7 +21,7 @@ impl Tries {
         let next = (*full_at).max(now.0) + REFILL;
         let wait = next - now.0 - BURST * REFILL;
         if wait > 0 {
-            return u32::try_from(wait.div_ceil(REFILL)).ok();
+            return u32::try_from((wait + REFILL - 1) / REFILL).ok();
         }
         *full_at = next;
         None

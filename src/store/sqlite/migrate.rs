@@ -31,6 +31,7 @@ const MIGRATIONS: &[Migration] = &[
     migration!("0002_probes"),
     migration!("0003_sessions"),
     migration!("0004_runbooks"),
+    migration!("0005_archives"),
     migration!("0006_idempotency"),
 ];
 

@@ -8,7 +8,9 @@
 //!   less; switching the pragma costs two more calls to the connection's thread, as much as the sync saves.
 //! - **Words** (statuses, lanes) are bound from [`crate::model`]; statements are in `queries/`, one verb a file.
 
+mod archives;
 mod arguments;
+mod artifacts;
 mod commit;
 mod connect;
 mod create;

@@ -65,7 +65,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    fn run(id: RunId) -> Place {
+    pub(super) fn run(id: RunId) -> Place {
         Place { table: "runs", row: id.to_string() }
     }
 
@@ -73,16 +73,20 @@ impl Place {
         StoreError::Corrupt { table: self.table, column, row: self.row.clone(), why: why.to_string() }
     }
 
-    fn id(&self, column: &'static str, bytes: &[u8]) -> Result<Uuid, StoreError> {
+    pub(super) fn id(&self, column: &'static str, bytes: &[u8]) -> Result<Uuid, StoreError> {
         Uuid::from_slice(bytes).map_err(|why| self.corrupt(column, why))
     }
 
-    fn word<T: FromStr<Err: Display>>(&self, column: &'static str, word: &str) -> Result<T, StoreError> {
+    pub(super) fn word<T: FromStr<Err: Display>>(&self, column: &'static str, word: &str) -> Result<T, StoreError> {
         word.parse().map_err(|why| self.corrupt(column, why))
     }
 
     fn json<T: DeserializeOwned>(&self, column: &'static str, text: &str) -> Result<T, StoreError> {
         serde_json::from_str(text).map_err(|why| self.corrupt(column, why))
+    }
+
+    pub(super) fn digest(&self, column: &'static str, bytes: Vec<u8>) -> Result<Digest, StoreError> {
+        bytes.try_into().map(Digest).map_err(|_| self.corrupt(column, "not 32 bytes"))
     }
 
     pub(super) fn number<T: TryFrom<i64, Error: Display>>(

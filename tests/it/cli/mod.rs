@@ -1,6 +1,7 @@
 //! The command line: the real binary on data folders of their own.
 
 mod bench;
+mod files;
 mod interrupts;
 mod output;
 mod params;

@@ -3,4 +3,5 @@
 mod announcements;
 mod notes;
 mod stops;
+mod sync;
 mod world;
