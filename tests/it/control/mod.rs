@@ -2,6 +2,8 @@
 
 mod announcements;
 mod notes;
+mod patience;
 mod stops;
+mod strays;
 mod sync;
 mod world;
