@@ -16,7 +16,7 @@ use crate::{
         embedded::{Embedded, EmbeddedWorker},
         fault::{Fault, io_fault},
     },
-    control::Handoff,
+    control::{Handoff, Streams},
     http::{self, Services, access::Access, idempotency::Idempotency, metrics::Metrics, server},
     model::{Lane, TenantId},
     ports::Clock,
@@ -137,6 +137,12 @@ impl Ground {
         loops::start(&tasks, &stop_loops, &embedded, &metrics, folder.as_deref());
         let services = Services {
             runs: embedded.runs.clone().hand_to(handoff),
+            streams: Streams::start(
+                embedded.world.history(TenantId::DEFAULT),
+                embedded.world.feed.clone(),
+                &tasks,
+                stop_server.clone(),
+            ),
             access: access.clone(),
             health: probes::health(&embedded, alive, folder),
             metrics,
