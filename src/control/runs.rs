@@ -7,7 +7,7 @@ use super::{
     history::KEPT,
     rest::{StepView, step_rows, step_views},
     sessions::by_lane,
-    taking_up,
+    views::Views,
     why::{Circumstances, Why, why},
 };
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
 pub struct RunView {
     pub row: RunRow,
     pub plan: Arc<Plan>,
-    pub run: Run,
+    pub run: Arc<Run>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -53,11 +53,12 @@ pub struct Runs {
     pub(super) handoff: Handoff,
     slots: BTreeMap<Lane, usize>,
     kept: Duration,
+    views: Views,
 }
 
 impl Runs {
     pub fn new(world: World, tenant: TenantId) -> Runs {
-        Runs { world, tenant, handoff: Handoff::default(), slots: BTreeMap::new(), kept: KEPT }
+        Runs { world, tenant, handoff: Handoff::default(), slots: BTreeMap::new(), kept: KEPT, views: Views::default() }
     }
 
     /// Hands runs to lanes of this process where they have a free slot.
@@ -159,7 +160,7 @@ impl Runs {
         if rows.len() == plan.steps.len() {
             return Ok(step_views(&plan, rows));
         }
-        let state = taking_up::replay(&self.world, &row, &plan).await?;
+        let state = self.views.fold(&self.world, &row, &plan).await?;
         Ok(step_views(&plan, step_rows(&plan, &state)))
     }
 
@@ -184,7 +185,7 @@ impl Runs {
     pub async fn view(&self, run: RunId) -> Result<RunView, RunsError> {
         let row = self.row(run).await?;
         let plan = self.world.plans.get(row.tenant, row.plan).await.map_err(OwnError::from)?;
-        let run = taking_up::replay(&self.world, &row, &plan).await?;
+        let run = self.views.fold(&self.world, &row, &plan).await?;
         Ok(RunView { row, plan, run })
     }
 }

@@ -18,15 +18,18 @@ pub mod idempotency;
 mod lanes;
 pub mod metrics;
 pub mod plan_document;
+mod plans;
 pub mod problem;
 mod reference;
 mod request;
 pub mod respond;
+pub mod runbooks;
 mod runs;
 pub mod server;
 mod sessions;
 mod sse;
 mod ui;
+mod validate;
 
 use std::sync::Arc;
 
@@ -76,8 +79,11 @@ pub fn router(services: Services) -> Router {
         .merge(health::routes(health))
         .merge(lanes::routes(runs.clone()))
         .merge(metrics::routes(metrics))
-        .merge(runs::routes(runs, runbooks, clock))
+        .merge(plans::routes(runbooks.clone()))
+        .merge(runbooks::routes(runbooks.clone()))
+        .merge(runs::routes(runs, runbooks.clone(), clock))
         .merge(sessions::routes(sessions))
+        .merge(validate::routes(runbooks))
         .merge(ui::routes());
     routes
         .fallback(nothing_here)
