@@ -42,11 +42,8 @@ impl Embedded {
     /// Opens the data folder (mode 0700), making it and the database as needed.
     pub async fn open(config: &Config) -> Result<Embedded, Fault> {
         let folder = &config.data.folder;
-        let unusable = |error: io::Error| {
-            let place = format!("the data folder `{}`", folder.display());
-            io_fault("DATA_DIR_UNUSABLE", &place, &error).help("choose another one with --data-dir or OPSROOM_DATA_DIR")
-        };
-        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(unusable)?;
+        Embedded::create_folder(config)?;
+        let unusable = |error| unusable(config, &error);
         let spool = FolderSpool::new(config.data.spool()).map_err(unusable)?;
         let artifacts = Arc::new(FolderArtifacts::new(config.data.artifacts()).map_err(unusable)?);
         let store = Arc::new(SqliteStore::open(&config.data.database()).await?);
@@ -77,6 +74,18 @@ impl Embedded {
         Ok(Embedded { world, runs, runbooks, artifacts, store })
     }
 
+    /// Makes the data folder (mode 0700) if it is not there.
+    pub fn create_folder(config: &Config) -> Result<(), Fault> {
+        let mut builder = DirBuilder::new();
+        let created = builder.recursive(true).mode(0o700).create(&config.data.folder);
+        created.map_err(|error| unusable(config, &error))
+    }
+
+    /// The store, for ports other than [`World`]'s.
+    pub fn store(&self) -> Arc<SqliteStore> {
+        self.store.clone()
+    }
+
     /// Makes this process a worker: from here on it may own runs.
     pub async fn start_worker(&self, config: &Config) -> Result<EmbeddedWorker, Fault> {
         EmbeddedWorker::start(self, config).await
@@ -100,6 +109,11 @@ impl Embedded {
             tracing::warn!(%error, "the database could not be closed; it is complete all the same");
         }
     }
+}
+
+fn unusable(config: &Config, error: &io::Error) -> Fault {
+    let place = format!("the data folder `{}`", config.data.folder.display());
+    io_fault("DATA_DIR_UNUSABLE", &place, error).help("choose another one with --data-dir or OPSROOM_DATA_DIR")
 }
 
 /// The part of a process that executes runs.
@@ -170,6 +184,11 @@ impl EmbeddedWorker {
     /// Passes signals of other processes on to the runs of this one, until the shutdown.
     pub fn listen_for_signals(&self) {
         self.tasks.spawn(self.reaper.clone().run_signals(self.stop.clone()));
+    }
+
+    /// The same, and takes up what dead processes have left, until the shutdown.
+    pub fn sweep(&self) {
+        self.tasks.spawn(self.reaper.clone().run(self.stop.clone()));
     }
 
     /// Ends in order: loops and owners, processes, the worker's row, its lock. The owners are done by now.

@@ -20,6 +20,7 @@ mod live;
 mod loading;
 mod logs;
 mod named;
+mod open;
 mod out;
 mod plan;
 mod processes;
@@ -32,6 +33,7 @@ mod selector;
 mod show;
 mod start;
 mod summary;
+mod up;
 mod validate;
 mod version;
 
@@ -74,6 +76,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Up(up::Options),
+    Open(open::Options),
     Run(run::Options),
     Validate(validate::Options),
     Plan(plan::Options),
@@ -95,6 +99,8 @@ enum Command {
 impl Command {
     fn execute(&self, context: &Context) -> Result<u8, Fault> {
         match self {
+            Command::Up(options) => up::execute(context, options),
+            Command::Open(options) => open::execute(context, options),
             Command::Run(options) => run::execute(context, options),
             Command::Validate(options) => validate::execute(context, options),
             Command::Plan(options) => plan::execute(context, options),

@@ -15,7 +15,7 @@ use std::{net::IpAddr, sync::Arc};
 use axum::{
     Router,
     extract::{FromRequestParts, MatchedPath, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header, request::Parts},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header, request::Parts, uri::Authority},
     middleware::Next,
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -158,7 +158,7 @@ impl Access {
     }
 
     fn check_host(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), Problem> {
-        let given = uri.authority().map(|authority| authority.as_str());
+        let given = uri.authority().map(Authority::as_str);
         let given = given.or_else(|| headers.get(header::HOST)?.to_str().ok()).unwrap_or_default();
         let name = host_name(given).to_lowercase();
         let name = name.trim_end_matches('.');

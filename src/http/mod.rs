@@ -75,7 +75,6 @@ pub fn router(services: Services) -> Router {
         .merge(plans::routes(runbooks.clone()))
         .merge(runbooks::routes(runbooks.clone()))
         .merge(validate::routes(runbooks))
-
         .merge(ui::routes());
     routes
         .fallback(nothing_here)
