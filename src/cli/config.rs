@@ -45,6 +45,11 @@ impl DataConfig {
         self.folder.join("api.key")
     }
 
+    /// Digests of the sessions of browsers.
+    pub fn browser_sessions(&self) -> PathBuf {
+        self.folder.join("browser-sessions")
+    }
+
     /// Locks of the worker processes and of their supervisors.
     pub fn workers(&self) -> PathBuf {
         self.folder.join("workers")

@@ -115,6 +115,11 @@ impl Ground {
                 .help("it holds one line of at least 20 visible characters, readable for this user")
         })?;
         let access = Access::new(&key, &options.hosts, Arc::new(SystemClock));
+        let sessions = config.data.browser_sessions();
+        access.keep_sessions_in(&sessions).map_err(|error| {
+            io_fault("DATA_DIR_UNUSABLE", &format!("`{}`", sessions.display()), &error)
+                .help("remove the file: browsers sign in again")
+        })?;
         Ok(Ground { lock, listener, url, access, key_file })
     }
 

@@ -78,9 +78,14 @@ impl World {
 
     /// One of several at the same time, told apart by their names.
     pub fn start_as<const N: usize>(&self, name: &str, arguments: [&str; N]) -> Running {
+        self.start_list(name, &arguments)
+    }
+
+    /// The same, of any number of arguments.
+    pub fn start_list(&self, name: &str, arguments: &[&str]) -> Running {
         let (stdout, stderr) = (self.path(&format!("{name}.out")), self.path(&format!("{name}.err")));
         let file = |path: &Path| std::fs::File::create(path).unwrap();
-        let child = self.command(arguments).stdout(file(&stdout)).stderr(file(&stderr)).spawn().unwrap();
+        let child = self.command([]).args(arguments).stdout(file(&stdout)).stderr(file(&stderr)).spawn().unwrap();
         Running { child, stdout, stderr }
     }
 
