@@ -12,6 +12,8 @@ mod events;
 #[cfg(target_os = "linux")]
 mod faults;
 #[cfg(test)]
+mod generated;
+#[cfg(test)]
 #[cfg(target_os = "linux")]
 mod processes;
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The command line: the real binary on data folders of their own.
 
+mod bench;
 mod files;
 mod interrupts;
 mod output;
