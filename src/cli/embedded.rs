@@ -21,8 +21,8 @@ use crate::{
     queue::ChannelQueue,
     store::SqliteStore,
     system::{
-        EnvSecrets, FlockLiveness, FolderArtifacts, FolderBundles, FolderSpool, FolderWorkspaces, RandomIds,
-        SecretMasks, SystemClock, WorkerLock,
+        self, Burials, EnvSecrets, FlockLiveness, FolderArtifacts, FolderBundles, FolderSpool, FolderWorkspaces,
+        RandomIds, SecretMasks, SystemClock, WorkerLock,
     },
     worker::Lanes,
 };
@@ -138,7 +138,7 @@ impl std::fmt::Debug for EmbeddedWorker {
 
 /// The lock that a worker's supervisor holds.
 pub fn supervisor_lock(config: &Config, worker: WorkerId) -> PathBuf {
-    config.data.workers().join(format!("{worker}.supervisor.lock"))
+    system::supervisor_lock(&config.data.workers(), worker)
 }
 
 impl EmbeddedWorker {
@@ -163,7 +163,7 @@ impl EmbeddedWorker {
         let tasks = TaskTracker::new();
         // SQLite has one writer.
         let committer = Committer::start(&world.store, 1, &tasks);
-        let liveness = Arc::new(FlockLiveness::new(workers, [id]));
+        let liveness = Arc::new(Burials::new(workers, [id]));
         Ok(EmbeddedWorker {
             id,
             owner: Owner::new(world.clone(), committer, id),

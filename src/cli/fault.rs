@@ -179,6 +179,9 @@ impl From<RunsError> for Fault {
             RunsError::NotFound(_) => {
                 Fault::refused("RUN_NOT_FOUND", message).help("`opsroom runs` lists the runs of this data folder")
             }
+            RunsError::Expired(_) => {
+                Fault::refused("RUN_EXPIRED", message).help("runs are removed 90 days after their end")
+            }
             RunsError::Ended { run, .. } => {
                 Fault::refused("RUN_ENDED", message).help(format!("`opsroom show {run}` tells how it ended"))
             }

@@ -63,9 +63,9 @@ pub fn router(services: Services) -> Router {
     let Services { runs: _, streams, access, health, metrics, idempotency, ids } = services;
     let routes = Router::new()
         .merge(access::routes(access.clone()))
+        .merge(aliases::routes(streams.clone()))
         .merge(docs::routes())
-        .merge(events::routes(streams.clone()))
-        .merge(aliases::routes(streams))
+        .merge(events::routes(streams))
         .merge(health::routes(health))
         .merge(metrics::routes(metrics))
         .merge(ui::routes());
