@@ -16,13 +16,16 @@ pub mod health;
 pub mod idempotency;
 pub mod metrics;
 pub mod plan_document;
+mod plans;
 pub mod problem;
 mod reference;
 mod request;
 pub mod respond;
+pub mod runbooks;
 pub mod server;
 mod sse;
 mod ui;
+mod validate;
 
 use std::sync::Arc;
 
@@ -36,7 +39,7 @@ use self::{
     problem::{Code, Problem},
 };
 use crate::{
-    control::{Runs, Streams},
+    control::{Runbooks, Runs, Streams},
     ports::Ids,
 };
 
@@ -44,6 +47,7 @@ use crate::{
 #[derive(Clone)]
 pub struct Services {
     pub runs: Runs,
+    pub runbooks: Runbooks,
     pub access: Access,
     pub health: Health,
     pub metrics: Metrics,
@@ -60,7 +64,7 @@ impl std::fmt::Debug for Services {
 
 /// All routes, with what every request goes through.
 pub fn router(services: Services) -> Router {
-    let Services { runs: _, streams, access, health, metrics, idempotency, ids } = services;
+    let Services { runs: _, runbooks, streams, access, health, metrics, idempotency, ids } = services;
     let routes = Router::new()
         .merge(access::routes(access.clone()))
         .merge(aliases::routes(streams.clone()))
@@ -68,6 +72,9 @@ pub fn router(services: Services) -> Router {
         .merge(events::routes(streams))
         .merge(health::routes(health))
         .merge(metrics::routes(metrics))
+        .merge(plans::routes(runbooks.clone()))
+        .merge(runbooks::routes(runbooks.clone()))
+        .merge(validate::routes(runbooks))
         .merge(ui::routes());
     routes
         .fallback(nothing_here)

@@ -5,12 +5,17 @@ mod architecture;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+#[cfg(target_os = "linux")]
+mod clients;
+#[cfg(test)]
 mod control;
 #[cfg(test)]
 mod events;
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod faults;
+#[cfg(test)]
+mod generated;
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod processes;

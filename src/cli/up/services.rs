@@ -24,6 +24,7 @@ pub fn all(embedded: &Embedded, parts: Parts, tasks: &TaskTracker, stop: &Cancel
     let history = world.history(TenantId::DEFAULT);
     Services {
         runs: embedded.runs.clone().hand_to(handoff),
+        runbooks: embedded.runbooks.clone(),
         streams: Streams::start(history, world.feed.clone(), tasks, stop.clone()),
         access,
         health,
