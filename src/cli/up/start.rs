@@ -143,14 +143,16 @@ impl Ground {
         let World { clock, ids, feed, .. } = embedded.world.clone();
         let history = embedded.world.history(TenantId::DEFAULT);
         let services = Services {
-            runs: embedded.runs.clone().hand_to(handoff),
+            runs: embedded.runs.clone().hand_to(handoff).serving(Lane::ALL, options.slots.get()),
             runbooks: embedded.runbooks.clone(),
+            sessions: embedded.sessions(),
             streams: Streams::start(history, feed, &tasks, stop_server.clone()),
             access: access.clone(),
             health: probes::health(&embedded, alive, folder),
             metrics,
-            idempotency: Idempotency::new(embedded.store(), clock, TenantId::DEFAULT),
+            idempotency: Idempotency::new(embedded.store(), clock.clone(), TenantId::DEFAULT),
             ids,
+            clock,
         };
         tasks.spawn(server::serve(listener, http::router(services), limits(), stop_server.clone()));
         tell(&mut lock, &url, key_file)?;
