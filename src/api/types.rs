@@ -391,6 +391,9 @@ pub struct PlanRequest {
     pub version: Option<u32>,
     #[serde(default, deserialize_with = "super::given", skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
+    /// The files that `files:` of the source names, by path, in base64.
+    #[serde(default, deserialize_with = "super::given", skip_serializing_if = "Option::is_none")]
+    pub files: Option<BTreeMap<String, String>>,
     #[serde(default, deserialize_with = "super::given", skip_serializing_if = "Option::is_none")]
     pub params: Option<Map<String, Value>>,
 }

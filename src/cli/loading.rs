@@ -29,6 +29,8 @@ pub struct Loaded {
     pub source: Arc<str>,
     /// The files that belong to it.
     pub bundle: Bundle,
+    /// Of a stored runbook; its files are stored already.
+    pub version: Option<u32>,
 }
 
 /// A runbook file as it was read.
@@ -85,13 +87,21 @@ pub fn compile(file: &SourceFile) -> Result<Compiled, Vec<Diagnostic>> {
 /// Reads and compiles a runbook. Problems go to standard error in the form that people read, and into the
 /// fault for programs.
 pub fn load(path: &Path, out: &Out) -> Result<Loaded, Fault> {
-    let file = read(path)?;
+    load_file(read(path)?, out)
+}
+
+/// Compiles a text that has no files beside it.
+pub fn load_text(name: &str, text: &str, out: &Out) -> Result<Loaded, Fault> {
+    load_file(SourceFile { name: name.to_owned(), text: text.to_owned(), beside: Beside::default() }, out)
+}
+
+fn load_file(file: SourceFile, out: &Out) -> Result<Loaded, Fault> {
     let compiled = compile(&file).map_err(|problems| invalid(&problems, &file.text))?;
     let SourceFile { text, beside, .. } = file;
     if !compiled.warnings.is_empty() {
         out.message(diagnostic::to_text(&compiled.warnings, &text, Out::is_stderr_coloured()));
     }
-    Ok(Loaded { plan: Arc::new(compiled.plan), source: text.into(), bundle: beside.bundle })
+    Ok(Loaded { plan: Arc::new(compiled.plan), source: text.into(), bundle: beside.bundle, version: None })
 }
 
 fn invalid(problems: &[Diagnostic], text: &str) -> Fault {

@@ -19,6 +19,7 @@ mod leftovers;
 mod live;
 mod loading;
 mod logs;
+mod named;
 mod open;
 mod out;
 mod plan;
@@ -26,6 +27,7 @@ mod processes;
 mod recover;
 mod resolve;
 mod run;
+mod runbooks;
 mod runs;
 mod selector;
 mod show;
@@ -81,6 +83,7 @@ enum Command {
     Plan(plan::Options),
     Explain(explain::Options),
     Runs(runs::Options),
+    Runbooks(runbooks::Options),
     Show(show::Options),
     Logs(logs::Options),
     Events(events::Options),
@@ -103,6 +106,7 @@ impl Command {
             Command::Plan(options) => plan::execute(context, options),
             Command::Explain(options) => explain::execute(context, options),
             Command::Runs(options) => runs::execute(context, options),
+            Command::Runbooks(options) => runbooks::execute(context, options),
             Command::Show(options) => show::execute(context, options),
             Command::Logs(options) => logs::execute(context, options),
             Command::Events(options) => events::execute(context, options),

@@ -7,9 +7,11 @@ use super::{
     fault::{Fault, exit},
     live::phase_name,
     loading::{self, ParamOptions},
+    named,
 };
 use crate::{
-    http::plan_document::{PlanDocument, StepPlan},
+    api,
+    http::plan_document::plan_document,
     runbook::{Phase, to_text},
 };
 
@@ -22,16 +24,17 @@ Examples:
   opsroom plan deploy.yaml -p env=prod
   opsroom plan deploy.yaml --output json")]
 pub struct Options {
-    /// The runbook; `-` for standard input
+    /// A runbook file, `-` for standard input, or the name of a runbook (deploy, deploy@3)
+    #[arg(value_name = "FILE|NAME")]
     file: PathBuf,
     #[command(flatten)]
     params: ParamOptions,
 }
 
 pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
-    let plan = loading::load(&options.file, &context.out)?.plan;
+    let plan = named::load(context, &options.file)?.plan;
     let params = loading::bind(&plan, &options.params)?;
-    let document = PlanDocument::new(&plan, params);
+    let document = plan_document(&plan, params);
     if context.out.is_json() {
         context.out.json(&document);
     } else {
@@ -42,7 +45,7 @@ pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
     Ok(exit::SUCCESS)
 }
 
-fn text(document: &PlanDocument<'_>) -> Vec<String> {
+fn text(document: &api::Plan) -> Vec<String> {
     let mut lines = vec![format!("{} (plan {})", document.runbook, document.plan)];
     for (name, value) in &document.params {
         lines.push(format!("  param {name} = {value}"));
@@ -65,18 +68,18 @@ fn text(document: &PlanDocument<'_>) -> Vec<String> {
     lines
 }
 
-fn step_lines(step: &StepPlan<'_>) -> Vec<(String, String)> {
+fn step_lines(step: &api::PlannedStep) -> Vec<(String, String)> {
     let mut lines: Vec<(String, String)> = Vec::new();
     let mut add = |name: &str, value: Option<String>| lines.extend(value.map(|value| (name.to_owned(), value)));
     add("needs", (!step.needs.is_empty()).then(|| step.needs.join(", ")));
-    add("if", step.condition.map(str::to_owned));
+    add("if", step.if_.clone());
     for (name, value) in step.with.as_object().into_iter().flatten() {
         add(name, Some(indented(&to_text(value))));
     }
-    for (name, value) in &step.env {
+    for (name, value) in step.env.iter().flatten() {
         add(&format!("env {name}"), Some(indented(&to_text(value))));
     }
-    add("secrets", (!step.secrets.is_empty()).then(|| step.secrets.join(", ")));
+    add("secrets", step.secrets.as_ref().map(|secrets| secrets.join(", ")));
     add("retry", step.retry.clone());
     add("timeout", step.timeout.clone());
     add("deadline", step.deadline.clone());

@@ -96,7 +96,10 @@ impl RunbookSync {
         let mut problems = self.duplicates();
         let stored = if store { self.store(&problems).await } else { Ok(()) };
         problems.extend(self.broken());
-        problems.extend(self.gone());
+        if store {
+            // Whoever only looks need not look at the folder that the runbooks came from.
+            problems.extend(self.gone());
+        }
         let news = self.runbooks.problems.replace(self.tenant, problems);
         for problem in &news {
             tell(problem, &self.folder.name());

@@ -4,9 +4,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
     Handoff, LaneCount, OwnError, World,
+    history::KEPT,
     rest::{StepView, step_rows, step_views},
     sessions::by_lane,
-    taking_up,
+    views::Views,
     why::{Circumstances, Why, why},
 };
 use crate::{
@@ -16,15 +17,12 @@ use crate::{
     runbook::Plan,
 };
 
-/// How long runs are kept after their end, unless it is said otherwise: 90 days.
-const KEPT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
-
 /// A run with its plan and its state.
 #[derive(Debug, Clone)]
 pub struct RunView {
     pub row: RunRow,
     pub plan: Arc<Plan>,
-    pub run: Run,
+    pub run: Arc<Run>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -55,11 +53,12 @@ pub struct Runs {
     pub(super) handoff: Handoff,
     slots: BTreeMap<Lane, usize>,
     kept: Duration,
+    views: Views,
 }
 
 impl Runs {
     pub fn new(world: World, tenant: TenantId) -> Runs {
-        Runs { world, tenant, handoff: Handoff::default(), slots: BTreeMap::new(), kept: KEPT }
+        Runs { world, tenant, handoff: Handoff::default(), slots: BTreeMap::new(), kept: KEPT, views: Views::default() }
     }
 
     /// Hands runs to lanes of this process where they have a free slot.
@@ -70,8 +69,8 @@ impl Runs {
 
     /// Says how many runs of each of these lanes this process executes at once.
     #[must_use]
-    pub fn serving(self, slots: BTreeMap<Lane, usize>) -> Runs {
-        Runs { slots, ..self }
+    pub fn serving(self, lanes: &[Lane], slots: usize) -> Runs {
+        Runs { slots: lanes.iter().map(|lane| (*lane, slots)).collect(), ..self }
     }
 
     /// How long runs are kept after their end.
@@ -161,7 +160,7 @@ impl Runs {
         if rows.len() == plan.steps.len() {
             return Ok(step_views(&plan, rows));
         }
-        let state = taking_up::replay(&self.world, &row, &plan).await?;
+        let state = self.views.fold(&self.world, &row, &plan).await?;
         Ok(step_views(&plan, step_rows(&plan, &state)))
     }
 
@@ -186,7 +185,7 @@ impl Runs {
     pub async fn view(&self, run: RunId) -> Result<RunView, RunsError> {
         let row = self.row(run).await?;
         let plan = self.world.plans.get(row.tenant, row.plan).await.map_err(OwnError::from)?;
-        let run = taking_up::replay(&self.world, &row, &plan).await?;
+        let run = self.views.fold(&self.world, &row, &plan).await?;
         Ok(RunView { row, plan, run })
     }
 }

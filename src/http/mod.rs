@@ -10,19 +10,26 @@ pub mod access;
 mod aliases;
 pub mod contract;
 mod docs;
+pub mod documents;
 mod events;
 pub mod extract;
 pub mod health;
 pub mod idempotency;
+mod lanes;
 pub mod metrics;
 pub mod plan_document;
+mod plans;
 pub mod problem;
 mod reference;
 mod request;
 pub mod respond;
+pub mod runbooks;
+mod runs;
 pub mod server;
+mod sessions;
 mod sse;
 mod ui;
+mod validate;
 
 use std::sync::Arc;
 
@@ -36,20 +43,23 @@ use self::{
     problem::{Code, Problem},
 };
 use crate::{
-    control::{Runs, Streams},
-    ports::Ids,
+    control::{Runbooks, Runs, Sessions, Streams},
+    ports::{Clock, Ids},
 };
 
 /// What the routes need, one field a service.
 #[derive(Clone)]
 pub struct Services {
     pub runs: Runs,
+    pub runbooks: Runbooks,
+    pub sessions: Sessions,
     pub access: Access,
     pub health: Health,
     pub metrics: Metrics,
     pub streams: Streams,
     pub idempotency: Idempotency,
     pub ids: Arc<dyn Ids>,
+    pub clock: Arc<dyn Clock>,
 }
 
 impl std::fmt::Debug for Services {
@@ -60,14 +70,20 @@ impl std::fmt::Debug for Services {
 
 /// All routes, with what every request goes through.
 pub fn router(services: Services) -> Router {
-    let Services { runs: _, streams, access, health, metrics, idempotency, ids } = services;
+    let Services { runs, runbooks, sessions, streams, access, health, metrics, idempotency, ids, clock } = services;
     let routes = Router::new()
         .merge(access::routes(access.clone()))
         .merge(aliases::routes(streams.clone()))
         .merge(docs::routes())
         .merge(events::routes(streams))
         .merge(health::routes(health))
+        .merge(lanes::routes(runs.clone()))
         .merge(metrics::routes(metrics))
+        .merge(plans::routes(runbooks.clone()))
+        .merge(runbooks::routes(runbooks.clone()))
+        .merge(runs::routes(runs, runbooks.clone(), clock))
+        .merge(sessions::routes(sessions))
+        .merge(validate::routes(runbooks))
         .merge(ui::routes());
     routes
         .fallback(nothing_here)

@@ -2,84 +2,45 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::{
+    api,
     engine::{Run, RunScope},
-    model::{Digest, EffectModel, Millis, OnUnknown, RunId, StepIx},
-    runbook::{Expr, Phase, Plan, PlannedStep, RetryPolicy, Template, TextPart, to_text},
+    model::{EffectModel, Millis, RunId, StepIx},
+    runbook::{Expr, Plan, PlannedStep, RetryPolicy, Template, TextPart, to_text},
 };
 
-/// The plan of a run, with its params filled in.
-#[derive(Debug, Serialize)]
-pub struct PlanDocument<'a> {
-    pub runbook: &'a str,
-    /// The digest that pins the plan.
-    pub plan: Digest,
-    pub source: Digest,
-    pub lane: &'a str,
-    pub priority: i32,
-    pub timeout: Option<String>,
-    pub params: Map<String, Value>,
-    pub secrets: &'a [String],
-    pub steps: Vec<StepPlan<'a>>,
-}
-
-/// One step of it.
-#[derive(Debug, Serialize)]
-pub struct StepPlan<'a> {
-    pub step: &'a str,
-    pub phase: Phase,
-    pub needs: Vec<&'a str>,
-    #[serde(rename = "if", skip_serializing_if = "Option::is_none")]
-    pub condition: Option<&'a str>,
-    pub uses: &'a str,
-    pub with: Value,
-    #[serde(skip_serializing_if = "Map::is_empty")]
-    pub env: Map<String, Value>,
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    pub secrets: &'a [String],
-    pub max_attempts: u32,
-    pub retry: Option<String>,
-    pub timeout: Option<String>,
-    pub deadline: Option<String>,
-    pub effect: EffectModel,
-    /// Only where it matters.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub on_unknown: Option<OnUnknown>,
-    pub continue_on_error: bool,
-}
-
-impl<'a> PlanDocument<'a> {
-    /// With params that were bound to those that the plan declares. What depends on steps stays an expression.
-    pub fn new(plan: &'a Plan, params: Map<String, Value>) -> PlanDocument<'a> {
-        let run = Run::new(plan, RunId(uuid::Uuid::nil()), Arc::new(params.clone()));
-        PlanDocument {
-            runbook: &plan.name,
-            plan: plan.digest(),
-            source: plan.source,
-            lane: plan.lane.as_str(),
-            priority: plan.priority,
-            timeout: text_of(plan.timeout),
-            params,
-            secrets: &plan.secrets,
-            steps: (0..).map(StepIx).zip(&plan.steps).map(|(ix, step)| describe(plan, &run, ix, step)).collect(),
-        }
+/// The plan of a run with params that were bound to those that it declares. What depends on steps stays an
+/// expression.
+pub fn plan_document(plan: &Plan, params: Map<String, Value>) -> api::Plan {
+    let run = Run::new(plan, RunId(uuid::Uuid::nil()), Arc::new(params.clone()));
+    api::Plan {
+        runbook: plan.name.clone(),
+        plan: plan.digest(),
+        source: plan.source,
+        lane: plan.lane,
+        priority: plan.priority,
+        timeout: text_of(plan.timeout),
+        params,
+        secrets: plan.secrets.clone(),
+        steps: (0..).map(StepIx).zip(&plan.steps).map(|(ix, step)| describe(plan, &run, ix, step)).collect(),
     }
 }
 
-fn describe<'a>(plan: &'a Plan, run: &Run, ix: StepIx, step: &'a PlannedStep) -> StepPlan<'a> {
+fn describe(plan: &Plan, run: &Run, ix: StepIx, step: &PlannedStep) -> api::PlannedStep {
     let scope = RunScope::new(plan, run, ix);
-    StepPlan {
-        step: &step.id,
+    let env: Map<String, Value> =
+        step.env.iter().map(|(name, value)| (name.clone(), rendered(value, &scope))).collect();
+    api::PlannedStep {
+        step: step.id.to_string(),
         phase: step.phase,
-        needs: step.needs.iter().map(|need| &*plan.step(*need).id).collect(),
-        condition: step.condition.as_ref().map(|condition| condition.expr.source()),
-        uses: &step.uses,
+        needs: step.needs.iter().map(|need| plan.step(*need).id.to_string()).collect(),
+        if_: step.condition.as_ref().map(|condition| condition.expr.source().to_owned()),
+        uses: step.uses.to_string(),
         with: rendered(&step.with, &scope),
-        env: step.env.iter().map(|(name, value)| (name.clone(), rendered(value, &scope))).collect(),
-        secrets: &step.secrets,
+        env: (!env.is_empty()).then_some(env),
+        secrets: (!step.secrets.is_empty()).then(|| step.secrets.clone()),
         max_attempts: step.retry.max_attempts,
         retry: retry(&step.retry),
         timeout: text_of(step.timeout),

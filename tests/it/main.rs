@@ -17,6 +17,9 @@ mod generated;
 #[cfg(target_os = "linux")]
 mod processes;
 #[cfg(test)]
+#[cfg(target_os = "linux")]
+mod room;
+#[cfg(test)]
 mod specification;
 #[cfg(test)]
 mod store;
