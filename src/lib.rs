@@ -7,12 +7,14 @@
 //! | 0 | [`model`] | ids, time, status words, outcomes, the V2 event |
 //! | 1 | [`runbook`] | the language: YAML with positions, schema, expressions, compiler, plan |
 //! | 2 | [`engine`] | what may happen to a run: pure |
+//! | 2 | [`api`] | the documents of the HTTP interface, generated from `schemas/openapi.yaml` |
 //! | 3 | [`ports`] | traits of everything outside |
 //! | 4 | [`store`], [`queue`], [`feed`], [`actions`], [`system`], [`control`] | adapters of the ports, and the loops over them |
 //! | 5 | [`worker`], [`http`] | lanes as apalis workers; the HTTP interface |
 //! | 6 | [`cli`] | one file a command |
 
 pub mod actions;
+pub mod api;
 pub mod cli;
 pub mod control;
 pub mod engine;

@@ -24,6 +24,8 @@ pub struct Config {
     pub http: HttpSection,
     /// Who works here, for the trigger of runs and for signals.
     pub actor: String,
+    /// Whether a browser could show something.
+    pub has_display: bool,
 }
 
 /// Where everything is kept.
@@ -36,6 +38,16 @@ pub struct DataConfig {
 impl DataConfig {
     pub fn database(&self) -> PathBuf {
         self.folder.join("opsroom.db")
+    }
+
+    /// The key of this instance.
+    pub fn key(&self) -> PathBuf {
+        self.folder.join("api.key")
+    }
+
+    /// Digests of the sessions of browsers.
+    pub fn browser_sessions(&self) -> PathBuf {
+        self.folder.join("browser-sessions")
     }
 
     /// Locks of the worker processes and of their supervisors.
@@ -129,6 +141,8 @@ impl Config {
                 proxy: variables.text("OPSROOM_HTTP_PROXY").map(str::to_owned),
             },
             actor: variables.text("USER").or(variables.text("LOGNAME")).unwrap_or("unknown").to_owned(),
+            has_display: cfg!(target_os = "macos")
+                || variables.text("DISPLAY").or(variables.text("WAYLAND_DISPLAY")).is_some(),
         })
     }
 }

@@ -21,8 +21,8 @@ use crate::{
     queue::ChannelQueue,
     store::SqliteStore,
     system::{
-        EnvSecrets, FlockLiveness, FolderArtifacts, FolderBundles, FolderSpool, FolderWorkspaces, RandomIds,
-        SecretMasks, SystemClock, WorkerLock,
+        self, Burials, EnvSecrets, FlockLiveness, FolderArtifacts, FolderBundles, FolderSpool, FolderWorkspaces,
+        RandomIds, SecretMasks, SystemClock, WorkerLock,
     },
     worker::Lanes,
 };
@@ -42,11 +42,8 @@ impl Embedded {
     /// Opens the data folder (mode 0700), making it and the database as needed.
     pub async fn open(config: &Config) -> Result<Embedded, Fault> {
         let folder = &config.data.folder;
-        let unusable = |error: io::Error| {
-            let place = format!("the data folder `{}`", folder.display());
-            io_fault("DATA_DIR_UNUSABLE", &place, &error).help("choose another one with --data-dir or OPSROOM_DATA_DIR")
-        };
-        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(unusable)?;
+        Embedded::create_folder(config)?;
+        let unusable = |error| unusable(config, &error);
         let spool = FolderSpool::new(config.data.spool()).map_err(unusable)?;
         let artifacts = Arc::new(FolderArtifacts::new(config.data.artifacts()).map_err(unusable)?);
         let store = Arc::new(SqliteStore::open(&config.data.database()).await?);
@@ -78,6 +75,18 @@ impl Embedded {
         Ok(Embedded { world, runs, runbooks, artifacts, store })
     }
 
+    /// Makes the data folder (mode 0700) if it is not there.
+    pub fn create_folder(config: &Config) -> Result<(), Fault> {
+        let mut builder = DirBuilder::new();
+        let created = builder.recursive(true).mode(0o700).create(&config.data.folder);
+        created.map_err(|error| unusable(config, &error))
+    }
+
+    /// The store, for ports other than [`World`]'s.
+    pub fn store(&self) -> Arc<SqliteStore> {
+        self.store.clone()
+    }
+
     /// Makes this process a worker: from here on it may own runs.
     pub async fn start_worker(&self, config: &Config) -> Result<EmbeddedWorker, Fault> {
         EmbeddedWorker::start(self, config).await
@@ -103,6 +112,11 @@ impl Embedded {
     }
 }
 
+fn unusable(config: &Config, error: &io::Error) -> Fault {
+    let place = format!("the data folder `{}`", config.data.folder.display());
+    io_fault("DATA_DIR_UNUSABLE", &place, error).help("choose another one with --data-dir or OPSROOM_DATA_DIR")
+}
+
 /// The part of a process that executes runs.
 pub struct EmbeddedWorker {
     pub id: WorkerId,
@@ -125,7 +139,7 @@ impl std::fmt::Debug for EmbeddedWorker {
 
 /// The lock that a worker's supervisor holds.
 pub fn supervisor_lock(config: &Config, worker: WorkerId) -> PathBuf {
-    config.data.workers().join(format!("{worker}.supervisor.lock"))
+    system::supervisor_lock(&config.data.workers(), worker)
 }
 
 impl EmbeddedWorker {
@@ -150,7 +164,7 @@ impl EmbeddedWorker {
         let tasks = TaskTracker::new();
         // SQLite has one writer.
         let committer = Committer::start(&world.store, 1, &tasks);
-        let liveness = Arc::new(FlockLiveness::new(workers, [id]));
+        let liveness = Arc::new(Burials::new(workers, [id]));
         Ok(EmbeddedWorker {
             id,
             owner: Owner::new(world.clone(), committer, id),
@@ -171,6 +185,11 @@ impl EmbeddedWorker {
     /// Passes signals of other processes on to the runs of this one, until the shutdown.
     pub fn listen_for_signals(&self) {
         self.tasks.spawn(self.reaper.clone().run_signals(self.stop.clone()));
+    }
+
+    /// The same, and takes up what dead processes have left, until the shutdown.
+    pub fn sweep(&self) {
+        self.tasks.spawn(self.reaper.clone().run(self.stop.clone()));
     }
 
     /// Ends in order: loops and owners, processes, the worker's row, its lock. The owners are done by now.

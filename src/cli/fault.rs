@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::out::Out;
 use crate::{
     control::{HistoryError, OwnError, PlanError, RunsError, SubmitError},
-    ports::StoreError,
+    ports::{ArtifactError, BundleError, StoreError},
 };
 
 /// The exit codes of all commands (see the language's "Exit codes").
@@ -118,6 +118,17 @@ impl From<StoreError> for Fault {
     }
 }
 
+impl From<BundleError> for Fault {
+    fn from(error: BundleError) -> Fault {
+        match error {
+            BundleError::Io(error) | BundleError::Artifacts(ArtifactError::Io(error)) => {
+                io_fault("FILES_FAILED", "the files of the runbook", &error)
+            }
+            other => Fault::internal("FILES_LOST", other.to_string()).help("restore the data folder from a backup"),
+        }
+    }
+}
+
 impl From<OwnError> for Fault {
     fn from(error: OwnError) -> Fault {
         match error {
@@ -169,6 +180,9 @@ impl From<RunsError> for Fault {
         match error {
             RunsError::NotFound(_) => {
                 Fault::refused("RUN_NOT_FOUND", message).help("`opsroom runs` lists the runs of this data folder")
+            }
+            RunsError::Expired(_) => {
+                Fault::refused("RUN_EXPIRED", message).help("runs are removed 90 days after their end")
             }
             RunsError::Ended { run, .. } => {
                 Fault::refused("RUN_ENDED", message).help(format!("`opsroom show {run}` tells how it ended"))

@@ -15,7 +15,8 @@ use super::{
 };
 use crate::{
     actions,
-    runbook::{self, Diagnostic, ParamSpec, Plan, diagnostic, params},
+    runbook::{self, Beside, Bundle, Compiled, Diagnostic, ParamSpec, Plan, diagnostic, params},
+    system::gather,
 };
 
 /// Larger files are not even read; the compiler's own limit is 1 MiB.
@@ -26,6 +27,10 @@ const MAX_FILE: u64 = 2 << 20;
 pub struct Loaded {
     pub plan: Arc<Plan>,
     pub source: Arc<str>,
+    /// The files that belong to it.
+    pub bundle: Bundle,
+    /// Of a stored runbook; its files are stored already.
+    pub version: Option<u32>,
 }
 
 /// A runbook file as it was read.
@@ -34,6 +39,8 @@ pub struct SourceFile {
     /// What diagnostics call it.
     pub name: String,
     pub text: String,
+    /// What `files:` finds beside it.
+    pub beside: Beside,
 }
 
 /// The params options of `run` and `plan`.
@@ -64,18 +71,37 @@ pub fn read(path: &Path) -> Result<SourceFile, Fault> {
         let line = error.as_bytes()[..error.utf8_error().valid_up_to()].split(|byte| *byte == b'\n').count();
         unreadable(&format!("line {line} is not UTF-8"))
     })?;
-    Ok(SourceFile { name, text })
+    let beside = match path.parent().filter(|_| path != Path::new("-")) {
+        // The parent of a bare name is empty.
+        Some(folder) => gather(&Path::new(".").join(folder), &runbook::globs(&text)),
+        None => Beside::default(),
+    };
+    Ok(SourceFile { name, text, beside })
+}
+
+/// Compiles a file with the files that belong to it.
+pub fn compile(file: &SourceFile) -> Result<Compiled, Vec<Diagnostic>> {
+    runbook::compile_with_files(&file.name, &file.text, &actions::catalog(), &file.beside)
 }
 
 /// Reads and compiles a runbook. Problems go to standard error in the form that people read, and into the
 /// fault for programs.
 pub fn load(path: &Path, out: &Out) -> Result<Loaded, Fault> {
-    let SourceFile { name, text } = read(path)?;
-    let compiled = runbook::compile(&name, &text, &actions::catalog()).map_err(|problems| invalid(&problems, &text))?;
+    load_file(read(path)?, out)
+}
+
+/// Compiles a text that has no files beside it.
+pub fn load_text(name: &str, text: &str, out: &Out) -> Result<Loaded, Fault> {
+    load_file(SourceFile { name: name.to_owned(), text: text.to_owned(), beside: Beside::default() }, out)
+}
+
+fn load_file(file: SourceFile, out: &Out) -> Result<Loaded, Fault> {
+    let compiled = compile(&file).map_err(|problems| invalid(&problems, &file.text))?;
+    let SourceFile { text, beside, .. } = file;
     if !compiled.warnings.is_empty() {
         out.message(diagnostic::to_text(&compiled.warnings, &text, Out::is_stderr_coloured()));
     }
-    Ok(Loaded { plan: Arc::new(compiled.plan), source: text.into() })
+    Ok(Loaded { plan: Arc::new(compiled.plan), source: text.into(), bundle: beside.bundle, version: None })
 }
 
 fn invalid(problems: &[Diagnostic], text: &str) -> Fault {
@@ -139,7 +165,7 @@ fn declared(specs: &[ParamSpec]) -> String {
 }
 
 fn params_file(path: &Path) -> Result<Map<String, Value>, Fault> {
-    let SourceFile { name, text } = read(path)?;
+    let SourceFile { name, text, .. } = read(path)?;
     let wrong = |why: String| {
         Fault::refused("BAD_PARAMS_FILE", format!("`{name}`: {why}")).help("it holds one JSON or YAML map of params")
     };

@@ -19,17 +19,21 @@ mod leftovers;
 mod live;
 mod loading;
 mod logs;
+mod named;
+mod open;
 mod out;
 mod plan;
 mod processes;
 mod recover;
 mod resolve;
 mod run;
+mod runbooks;
 mod runs;
 mod selector;
 mod show;
 mod start;
 mod summary;
+mod up;
 mod validate;
 mod version;
 
@@ -72,11 +76,14 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Up(up::Options),
+    Open(open::Options),
     Run(run::Options),
     Validate(validate::Options),
     Plan(plan::Options),
     Explain(explain::Options),
     Runs(runs::Options),
+    Runbooks(runbooks::Options),
     Show(show::Options),
     Logs(logs::Options),
     Events(events::Options),
@@ -92,11 +99,14 @@ enum Command {
 impl Command {
     fn execute(&self, context: &Context) -> Result<u8, Fault> {
         match self {
+            Command::Up(options) => up::execute(context, options),
+            Command::Open(options) => open::execute(context, options),
             Command::Run(options) => run::execute(context, options),
             Command::Validate(options) => validate::execute(context, options),
             Command::Plan(options) => plan::execute(context, options),
             Command::Explain(options) => explain::execute(context, options),
             Command::Runs(options) => runs::execute(context, options),
+            Command::Runbooks(options) => runbooks::execute(context, options),
             Command::Show(options) => show::execute(context, options),
             Command::Logs(options) => logs::execute(context, options),
             Command::Events(options) => events::execute(context, options),

@@ -1,6 +1,10 @@
 //! `opsroom recover`: finishes what processes left behind when they died.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -10,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Context, block_on,
     document::{RunDocument, duration, human, printable, resolve_commands},
-    embedded::{Embedded, EmbeddedWorker, supervisor_lock},
+    embedded::{Embedded, EmbeddedWorker},
     fault::{Fault, exit, io_fault},
     interrupt::Interrupts,
     out::Out,
@@ -19,12 +23,15 @@ use crate::{
     control::{Owned, Reaper, RunView},
     model::{Lane, Millis, RunId, RunStatus, TenantId, WaitingOn, WorkerId},
     ports::{Liveness, RunFilter},
-    system::{FlockLiveness, kill_leftovers, wait_until_gone},
+    system::{Burials, FlockLiveness},
     worker::{Ended, LaneConfig},
 };
 
 /// How long the supervisor of a dead process may take to end its trees.
 const BURIAL: Duration = Duration::from_secs(10);
+
+/// Between two looks whether they are buried.
+const GLANCE: Duration = Duration::from_millis(5);
 
 /// Between two looks whether anything is left to do.
 const LOOK: Duration = Duration::from_millis(100);
@@ -69,9 +76,11 @@ pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
     block_on(async {
         let interrupts = Interrupts::listen()?;
         let embedded = Embedded::open(&context.config).await?;
-        let (buried, killed) = bury(context, embedded.dead_workers(&context.config).await?).await?;
+        let burials = Burials::new(context.config.data.workers(), []);
+        let buried = bury(context, &burials, embedded.dead_workers(&context.config).await?).await;
         let worker = embedded.start_worker(&context.config).await?;
         let outcome = finish(context, options, &embedded, &worker, buried, interrupts).await;
+        let killed = burials.killed();
         worker.shutdown().await;
         let code = report(context, &embedded, outcome?, killed).await?;
         embedded.close().await;
@@ -79,26 +88,18 @@ pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
     })
 }
 
-/// Makes sure that nothing of the dead workers' steps lives on; answers whose, and how many were killed.
-async fn bury(context: &Context, dead: Vec<WorkerId>) -> Result<(Vec<WorkerId>, usize), Fault> {
-    let mut buried = Vec::new();
-    for worker in dead {
-        let lock = supervisor_lock(&context.config, worker);
-        if is_gone(&lock).await? {
-            buried.push(worker);
-        } else {
-            context.out.message(format!("steps of a dead process still end (worker {worker}); try again later"));
-        }
+/// Makes sure that nothing of the dead workers' steps lives on; answers whose.
+async fn bury(context: &Context, burials: &Burials, dead: Vec<WorkerId>) -> Vec<WorkerId> {
+    let started = Instant::now();
+    let mut buried = burials.dead(&dead);
+    while buried.len() < dead.len() && started.elapsed() < BURIAL {
+        tokio::time::sleep(GLANCE).await;
+        buried = burials.dead(&dead);
     }
-    let workers = buried.clone();
-    let killed = tokio::task::spawn_blocking(move || kill_leftovers(&workers)).await.unwrap_or(0);
-    Ok((buried, killed))
-}
-
-async fn is_gone(lock: &Path) -> Result<bool, Fault> {
-    wait_until_gone(lock, BURIAL)
-        .await
-        .map_err(|error| io_fault("DATA_DIR_UNUSABLE", &format!("`{}`", lock.display()), &error))
+    for worker in dead.iter().filter(|worker| !buried.contains(worker)) {
+        context.out.message(format!("steps of a dead process still end (worker {worker}); try again later"));
+    }
+    buried
 }
 
 /// Only they are dead: whoever dies from now on may have steps that still run.

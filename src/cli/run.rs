@@ -14,7 +14,7 @@ use super::{
     leftovers,
     live::{View, Watch},
     loading::{self, Loaded, ParamOptions},
-    summary,
+    named, summary,
 };
 use crate::{
     control::{Owned, RunView, Submission, Wishes},
@@ -30,6 +30,7 @@ const FRAME: Duration = Duration::from_millis(100);
 #[command(after_help = "\
 Examples:
   opsroom run runbooks/disk-usage.yaml
+  opsroom run disk-usage
   opsroom run deploy.yaml -p env=prod -p 'hosts=[\"a\",\"b\"]'
   opsroom run deploy.yaml --params-file prod.yaml --output json
 
@@ -37,7 +38,8 @@ Exit codes: 0 succeeded, 1 failed or timed out, 2 refused (runbook, params, usag
 3 a fault of opsroom or of the machine, 130 cancelled by a signal.
 Ctrl-C cancels: on_cancel and finally are run. The second cancels those too, the third ends opsroom itself.")]
 pub struct Options {
-    /// The runbook; `-` for standard input
+    /// A runbook file, `-` for standard input, or the name of a runbook (deploy, deploy@3)
+    #[arg(value_name = "FILE|NAME")]
     file: PathBuf,
     #[command(flatten)]
     params: ParamOptions,
@@ -47,15 +49,18 @@ pub struct Options {
 }
 
 pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
-    let loaded = loading::load(&options.file, &context.out)?;
+    let loaded = named::load(context, &options.file)?;
     let params = loading::bind(&loaded.plan, &options.params)?;
-    let Loaded { plan, source } = loaded;
+    let Loaded { plan, source, bundle, .. } = loaded;
     let trigger = Trigger { kind: "manual".to_owned(), actor: context.config.actor.clone() };
     let submission = Submission { plan, source, params, trigger, wishes: Wishes::default() };
     block_on(async {
         let interrupts = Interrupts::listen()?;
         let embedded = Embedded::open(&context.config).await?;
         leftovers::mention(context, &embedded).await?;
+        if !bundle.is_empty() {
+            embedded.world.bundles.put(&bundle).await?;
+        }
         let worker = embedded.start_worker(&context.config).await?;
         let ended = drive(context, options, &embedded, &worker, submission, interrupts).await;
         worker.shutdown().await;

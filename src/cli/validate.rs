@@ -12,7 +12,6 @@ use super::{
     out::Out,
 };
 use crate::{
-    actions,
     model::Digest,
     runbook::{self, Severity, diagnostic},
 };
@@ -69,11 +68,12 @@ pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
     Ok(if report.valid { exit::SUCCESS } else { exit::FAILED })
 }
 
-fn check(SourceFile { name, text }: SourceFile) -> FileReport {
-    let (plan, diagnostics) = match runbook::compile(&name, &text, &actions::catalog()) {
+fn check(file: SourceFile) -> FileReport {
+    let (plan, diagnostics) = match loading::compile(&file) {
         Ok(compiled) => (Some(compiled.plan), compiled.warnings),
         Err(problems) => (None, problems),
     };
+    let SourceFile { name, text, .. } = file;
     FileReport {
         file: name,
         valid: plan.is_some(),

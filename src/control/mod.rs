@@ -12,6 +12,7 @@ mod handoff;
 mod history;
 mod outputs;
 mod owner;
+mod patience;
 mod plans;
 mod problems;
 mod reaper;
@@ -21,10 +22,14 @@ mod runbooks;
 mod runs;
 mod said;
 mod session;
+mod sessions;
 mod signals;
+mod strays;
 mod stream;
 mod submit;
 mod taking_up;
+mod views;
+mod why;
 
 use std::{sync::Arc, time::Duration};
 
@@ -35,7 +40,7 @@ use crate::{
 
 pub use archive::{ArchiveError, Archiver, Archives, Damage};
 pub use attempt::render;
-pub use committer::{CommitError, Committer};
+pub use committer::{CommitError, Committer, Terms};
 pub use handoff::{Arrivals, Handoff};
 pub use history::{EventPage, EventRange, History, HistoryError, HistoryReader, KEPT, RangeError, parse_cursor};
 pub use owner::{Born, Claim, OwnError, Owned, Owner};
@@ -46,9 +51,11 @@ pub use rest::StepView;
 pub use runbook_sync::{RunbookSync, put_shipped};
 pub use runbooks::{Checked, Draft, Origin, Put, RunbookVersion, RunbookView, Runbooks, RunbooksError};
 pub use runs::{RunView, Runs, RunsError};
+pub use sessions::{AnswerWithSession, LaneCount, NewSession, Opened, SessionView, Sessions, SessionsError};
 pub use signals::Signals;
 pub use stream::{Change, Changes, EventStream, Item, Shown, Streams};
-pub use submit::{Once, Submission, SubmitError, Submitted, Wishes};
+pub use submit::{Answer, Once, Submission, SubmitError, Submitted, Wishes};
+pub use why::{Blocker, BlockerKind, Why};
 
 /// Everything outside that owners need. Cheap to clone.
 #[derive(Clone)]
@@ -94,10 +101,14 @@ pub struct Limits {
     pub grace: Duration,
     /// A step's outputs, as JSON.
     pub outputs: usize,
+    /// While the store is full or cannot be reached: whether owners keep their runs and try again until they are
+    /// dropped, with what their attempts came to in memory. If not, they give up, and the run is taken up again by
+    /// whoever finds their process dead.
+    pub patient: bool,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { slots: 64, grace: Duration::from_secs(5), outputs: 256 * 1024 }
+        Limits { slots: 64, grace: Duration::from_secs(5), outputs: 256 * 1024, patient: false }
     }
 }

@@ -1,6 +1,10 @@
 //! Who drives a run from its claim to its end, park or loss.
 
-use super::{CommitError, Committer, PlanError, World, session::Session};
+use super::{
+    CommitError, Committer, PlanError, World,
+    patience::{Passing, patiently},
+    session::Session,
+};
 use crate::{
     model::{Epoch, RunId, RunStatus, WaitingOn, WorkerId},
     ports::{RunRow, StoreError},
@@ -64,7 +68,10 @@ impl Owner {
         let listening = self.world.signals.listen(run);
         let mut refusals = 0;
         let mut session = match claim {
-            Claim::Row(row) => Session::open(self, *row, false).await?,
+            Claim::Row(row) => match Box::pin(self.open(*row, false)).await? {
+                Some(session) => session,
+                None => return Ok(Owned::Fenced),
+            },
             Claim::Born(Born(session)) => *session,
         };
         loop {
@@ -73,17 +80,47 @@ impl Owner {
                     refusals += 1;
                     tracing::error!(%run, why, refusals, "a commit was refused; the run goes on without it");
                     session.abandon().await;
-                    let row = self.world.store.run(run).await?.ok_or(OwnError::Refused(why))?;
-                    if !row.status.is_owned() || row.claimed_by != Some(self.worker) || row.epoch != epoch {
-                        return Ok(Owned::Fenced);
+                    match Box::pin(patiently(&self.world, || self.reopen(run, epoch, true))).await? {
+                        Some(again) => session = again,
+                        None => return Ok(Owned::Fenced),
                     }
-                    session = Session::open(self, row, true).await?;
                 }
                 ended => {
                     session.close(ended.as_ref().ok());
                     return ended;
                 }
             }
+        }
+    }
+
+    /// A session for a run as it was claimed. `None` if somebody else owns it by now.
+    async fn open(&self, row: RunRow, refused: bool) -> Result<Option<Session>, OwnError> {
+        let (run, epoch) = (row.id, row.epoch);
+        match Session::open(self, row, refused).await {
+            Err(error) if self.world.limits.patient && error.is_passing() => {
+                tracing::warn!(%run, %error, "the run cannot be taken up now; trying again");
+                patiently(&self.world, || self.reopen(run, epoch, refused)).await
+            }
+            opened => opened.map(Some),
+        }
+    }
+
+    /// A session for the run as it is now. `None` if it is not ours any more.
+    async fn reopen(&self, run: RunId, epoch: Epoch, refused: bool) -> Result<Option<Session>, OwnError> {
+        match self.world.store.run(run).await? {
+            Some(row) if row.status.is_owned() && row.claimed_by == Some(self.worker) && row.epoch == epoch => {
+                Session::open(self, row, refused).await.map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+}
+
+impl Passing for OwnError {
+    fn is_passing(&self) -> bool {
+        match self {
+            OwnError::Store(error) | OwnError::Plan(PlanError::Store(error)) => error.is_passing(),
+            _ => false,
         }
     }
 }

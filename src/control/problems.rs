@@ -28,7 +28,11 @@ type Files = BTreeMap<(TenantId, String), Problem>;
 
 /// The problems of all files. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Problems(Arc<Mutex<Files>>);
+pub(super) struct Problems {
+    files: Arc<Mutex<Files>>,
+    /// Of the folder itself.
+    folder: Arc<Mutex<Option<String>>>,
+}
 
 impl Problems {
     /// Those of one runbook; where several files have some, those of the first by path.
@@ -73,7 +77,20 @@ impl Problems {
     }
 
     fn files(&self) -> MutexGuard<'_, Files> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why the folder cannot be read.
+    pub(super) fn folder(&self) -> Option<String> {
+        self.folder.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Answers whether this is news.
+    pub(super) fn set_folder(&self, problem: Option<String>) -> bool {
+        let mut folder = self.folder.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = *folder != problem;
+        *folder = problem;
+        news
     }
 }
 

@@ -81,8 +81,12 @@ impl RunbookSync {
 
     async fn take(&mut self, store: bool) -> Result<(), StoreError> {
         let FolderScan { files, problem } = self.folder.scan().await;
+        let is_news = self.runbooks.problems.set_folder(problem.clone());
         if let Some(problem) = problem {
-            tracing::warn!(folder = self.folder.name(), problem, "the folder of runbooks cannot be read");
+            if is_news {
+                let folder = self.folder.name();
+                tracing::warn!(folder, problem, "the folder of runbooks cannot be read; what is stored stays");
+            }
             return Ok(());
         }
         if self.names.is_empty() {
@@ -92,7 +96,10 @@ impl RunbookSync {
         let mut problems = self.duplicates();
         let stored = if store { self.store(&problems).await } else { Ok(()) };
         problems.extend(self.broken());
-        problems.extend(self.gone());
+        if store {
+            // Whoever only looks need not look at the folder that the runbooks came from.
+            problems.extend(self.gone());
+        }
         let news = self.runbooks.problems.replace(self.tenant, problems);
         for problem in &news {
             tell(problem, &self.folder.name());

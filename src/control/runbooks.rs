@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use async_trait::async_trait;
 use tokio_util::task::TaskTracker;
 
 use super::{
@@ -14,7 +15,8 @@ use super::{
 use crate::{
     model::{Digest, Micros, TenantId},
     ports::{
-        BundleError, Bundles, Clock, NewRunbookVersion, Page, RunbookPut, RunbookStore, RunbookVersionRow, StoreError,
+        BundleError, Bundles, Clock, NewRunbookVersion, Page, Probe, RunbookPut, RunbookStore, RunbookVersionRow,
+        StoreError, Unready,
     },
     runbook::{self, Beside, Bundle, Catalog, Compiled, Diagnostic, Plan, diagnostic::Code},
 };
@@ -159,6 +161,17 @@ pub struct Runbooks {
 impl std::fmt::Debug for Runbooks {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Runbooks").finish_non_exhaustive()
+    }
+}
+
+/// Ready while the folder that is followed, if any, can be read.
+#[async_trait]
+impl Probe for Runbooks {
+    async fn probe(&self) -> Result<(), Unready> {
+        match self.folder_problem() {
+            None => Ok(()),
+            Some(detail) => Err(Unready { code: "RUNBOOKS_UNREADABLE", detail }),
+        }
     }
 }
 
@@ -353,6 +366,11 @@ impl Runbooks {
         limit: usize,
     ) -> Result<Page<RunbookVersionRow>, StoreError> {
         self.store.latest_versions(tenant, after, limit).await
+    }
+
+    /// Why the folder of runbooks cannot be read, if one is followed.
+    pub fn folder_problem(&self) -> Option<String> {
+        self.problems.folder()
     }
 
     pub(super) fn now(&self) -> Micros {

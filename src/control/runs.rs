@@ -1,31 +1,39 @@
 //! Runs: telling them something, showing them.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
-    Handoff, OwnError, World,
+    Handoff, LaneCount, OwnError, World,
     rest::{StepView, step_rows, step_views},
-    taking_up,
+    sessions::by_lane,
+    views::Views,
+    why::{Circumstances, Why, why},
 };
 use crate::{
     engine::{Run, Step, Verdict},
-    model::{RunId, RunStatus, TenantId},
-    ports::{RunRow, SignalKind, SignalRow, StoreError},
+    model::{Lane, RunId, RunStatus, TenantId},
+    ports::{Page, RunFilter, RunRow, SignalKind, SignalRow, StoreError},
     runbook::Plan,
 };
+
+/// How long runs are kept after their end, unless it is said otherwise: 90 days.
+const KEPT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 /// A run with its plan and its state.
 #[derive(Debug, Clone)]
 pub struct RunView {
     pub row: RunRow,
     pub plan: Arc<Plan>,
-    pub run: Run,
+    pub run: Arc<Run>,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum RunsError {
     #[error("no run {0}")]
     NotFound(RunId),
+    /// There is none, and one so old would have been removed.
+    #[error("run {0} is not there any more")]
+    Expired(RunId),
     #[error("run {run} has ended: {status}")]
     Ended { run: RunId, status: RunStatus },
     #[error("run {run} has no step `{step}`")]
@@ -45,17 +53,61 @@ pub struct Runs {
     pub(super) world: World,
     pub(super) tenant: TenantId,
     pub(super) handoff: Handoff,
+    slots: BTreeMap<Lane, usize>,
+    kept: Duration,
+    views: Views,
 }
 
 impl Runs {
     pub fn new(world: World, tenant: TenantId) -> Runs {
-        Runs { world, tenant, handoff: Handoff::default() }
+        Runs { world, tenant, handoff: Handoff::default(), slots: BTreeMap::new(), kept: KEPT, views: Views::default() }
     }
 
     /// Hands runs to lanes of this process where they have a free slot.
     #[must_use]
     pub fn hand_to(self, handoff: Handoff) -> Runs {
         Runs { handoff, ..self }
+    }
+
+    /// Says how many runs of each of these lanes this process executes at once.
+    #[must_use]
+    pub fn serving(self, slots: BTreeMap<Lane, usize>) -> Runs {
+        Runs { slots, ..self }
+    }
+
+    /// How long runs are kept after their end.
+    #[must_use]
+    pub fn kept_for(self, kept: Duration) -> Runs {
+        Runs { kept, ..self }
+    }
+
+    /// The runs of a filter, newest first.
+    pub async fn list(&self, filter: &RunFilter) -> Result<Page<RunRow>, RunsError> {
+        Ok(self.world.store.runs(self.tenant, filter).await?)
+    }
+
+    /// What waits and runs in each lane, with the slots of this process.
+    pub async fn lanes(&self) -> Result<Vec<(LaneCount, usize)>, RunsError> {
+        let counts = by_lane(self.world.store.live_counts(self.tenant).await?.iter());
+        Ok(counts.map(|count| (count, self.slots.get(&count.lane).copied().unwrap_or(0))).to_vec())
+    }
+
+    /// Why a run is where it is, with its row.
+    pub async fn why(&self, run: RunId) -> Result<(RunRow, Why), RunsError> {
+        let view = self.view(run).await?;
+        let mut around = Circumstances::default();
+        if view.row.status == RunStatus::Queued {
+            let lanes = self.lanes().await?;
+            let (count, slots) = lanes[view.row.lane as usize];
+            around = Circumstances {
+                position: self.world.store.queue_position(run).await?,
+                running_in_lane: count.running,
+                slots,
+                has_workers: !self.world.store.owners().await?.is_empty(),
+            };
+        }
+        let why = why(&view, &around);
+        Ok((view.row, why))
     }
 
     /// Asks a run to stop; works whether or not it has an owner.
@@ -110,21 +162,32 @@ impl Runs {
         if rows.len() == plan.steps.len() {
             return Ok(step_views(&plan, rows));
         }
-        let state = taking_up::replay(&self.world, &row, &plan).await?;
+        let state = self.views.fold(&self.world, &row, &plan).await?;
         Ok(step_views(&plan, step_rows(&plan, &state)))
     }
 
-    /// A run of another tenant does not exist.
-    async fn row(&self, run: RunId) -> Result<RunRow, RunsError> {
+    /// The run's row, in one read. A run of another tenant does not exist.
+    pub async fn row(&self, run: RunId) -> Result<RunRow, RunsError> {
         let row = self.world.store.run(run).await?.filter(|row| row.tenant == self.tenant);
-        row.ok_or(RunsError::NotFound(run))
+        row.ok_or_else(|| self.missing(run))
+    }
+
+    /// A run that is not there is one that never was, or one that was removed.
+    fn missing(&self, run: RunId) -> RunsError {
+        let created = run.0.get_timestamp().map(|at| at.to_unix());
+        let created = created.map(|(seconds, nanos)| Duration::new(seconds, nanos));
+        let now = Duration::from_micros(self.world.clock.now().0.max(0).unsigned_abs());
+        match created {
+            Some(created) if created + self.kept < now => RunsError::Expired(run),
+            _ => RunsError::NotFound(run),
+        }
     }
 
     /// The run as its committed events describe it.
     pub async fn view(&self, run: RunId) -> Result<RunView, RunsError> {
         let row = self.row(run).await?;
         let plan = self.world.plans.get(row.tenant, row.plan).await.map_err(OwnError::from)?;
-        let run = taking_up::replay(&self.world, &row, &plan).await?;
+        let run = self.views.fold(&self.world, &row, &plan).await?;
         Ok(RunView { row, plan, run })
     }
 }

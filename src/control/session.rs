@@ -15,9 +15,10 @@ use tokio_util::sync::CancellationToken;
 use super::{
     OwnError, Owned, Owner,
     attempt::{self, Prepared},
-    committer::CommitError,
+    committer::{CommitError, Terms},
     events::Events,
     outputs,
+    patience::patiently,
     rest::step_rows,
     said,
     signals::Listening,
@@ -290,7 +291,8 @@ impl Session {
             steps: if rest.is_some() { step_rows(&self.plan, &self.run) } else { Vec::new() },
         };
         let committer = self.owner.committer.clone();
-        InFlight { answer: Box::pin(async move { committer.commit(commit, note_bytes).await }), head, effects, rest }
+        let terms = Terms { bytes: note_bytes, patient: self.owner.world.limits.patient };
+        InFlight { answer: Box::pin(async move { committer.commit(commit, terms).await }), head, effects, rest }
     }
 
     /// A commit has its answer; `Some` when ownership has ended.
@@ -312,7 +314,9 @@ impl Session {
                 let facts = commit.rest.map(|(_, facts)| facts).unwrap_or_default();
                 self.draft.events.splice(0..0, facts);
                 self.draft.effects.splice(0..0, commit.effects);
-                self.take_signals().await?;
+                let (world, seen) = (&self.owner.world, self.signals_seen);
+                let signals = patiently(world, || world.store.signals(self.row.id, seen)).await?;
+                self.heard(signals);
                 Ok(None)
             }
             CommitAnswer::Refused(why) => Err(OwnError::Refused(why)),
@@ -426,6 +430,11 @@ impl Session {
 
     async fn take_signals(&mut self) -> Result<(), OwnError> {
         let signals = self.owner.world.store.signals(self.row.id, self.signals_seen).await?;
+        self.heard(signals);
+        Ok(())
+    }
+
+    fn heard(&mut self, signals: Vec<SignalRow>) {
         for SignalRow { seq, kind, .. } in signals {
             self.signals_seen = seq;
             match kind {
@@ -438,7 +447,6 @@ impl Session {
                 },
             }
         }
-        Ok(())
     }
 
     /// Ends every attempt by force, and waits for it.

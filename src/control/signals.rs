@@ -31,6 +31,11 @@ impl Signals {
         }
     }
 
+    /// Whether the run's owner is in this process, and driving it.
+    pub fn is_listening(&self, run: RunId) -> bool {
+        self.lock().contains_key(&run)
+    }
+
     /// Whether any run of this process is listening.
     pub fn is_idle(&self) -> bool {
         self.lock().is_empty()

@@ -15,7 +15,7 @@ use std::{net::IpAddr, sync::Arc};
 use axum::{
     Router,
     extract::{FromRequestParts, MatchedPath, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header, request::Parts},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header, request::Parts, uri::Authority},
     middleware::Next,
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -103,6 +103,11 @@ impl Access {
         Access(Arc::new(Inner { key, hosts, links, sessions, tries, clock }))
     }
 
+    /// Browsers stay signed in over restarts: their sessions, as digests, are kept in the file.
+    pub fn keep_sessions_in(&self, file: &std::path::Path) -> std::io::Result<()> {
+        self.0.sessions.keep_in(file)
+    }
+
     /// A path that signs a browser in, once, and until when.
     pub fn login_link(&self) -> std::io::Result<(String, crate::model::Micros)> {
         let (token, expires_at) = self.0.links.create(self.0.clock.now(), None)?;
@@ -153,7 +158,7 @@ impl Access {
     }
 
     fn check_host(&self, headers: &HeaderMap, uri: &Uri) -> Result<(), Problem> {
-        let given = uri.authority().map(|authority| authority.as_str());
+        let given = uri.authority().map(Authority::as_str);
         let given = given.or_else(|| headers.get(header::HOST)?.to_str().ok()).unwrap_or_default();
         let name = host_name(given).to_lowercase();
         let name = name.trim_end_matches('.');

@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 pub struct Health {
     parts: Arc<[(&'static str, Arc<dyn Probe>)]>,
     /// One probing at a time; who comes meanwhile gets its answer.
-    last: Arc<Mutex<Option<(Instant, Vec<Check>)>>>,
+    last: Arc<Mutex<Option<Checked>>>,
 }
 
 impl std::fmt::Debug for Health {
@@ -30,6 +30,9 @@ impl std::fmt::Debug for Health {
         f.debug_list().entries(self.parts.iter().map(|(name, _)| name)).finish()
     }
 }
+
+/// What all parts said, and when.
+type Checked = (Instant, Vec<Check>);
 
 /// What became of one part's probe.
 #[derive(Debug, Clone, Serialize)]

@@ -40,7 +40,7 @@ impl Metrics {
     }
 
     /// Folds what was collected, so that it does not grow; to be called every few seconds.
-    pub fn tidy(&self) {
+    pub fn fold(&self) {
         self.handle.run_upkeep();
     }
 

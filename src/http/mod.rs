@@ -15,11 +15,17 @@ pub mod extract;
 pub mod health;
 pub mod idempotency;
 pub mod metrics;
+pub mod plan_document;
+mod plans;
 pub mod problem;
+mod reference;
 mod request;
 pub mod respond;
+pub mod runbooks;
 pub mod server;
 mod sse;
+mod ui;
+mod validate;
 
 use std::sync::Arc;
 
@@ -33,7 +39,7 @@ use self::{
     problem::{Code, Problem},
 };
 use crate::{
-    control::{Runs, Streams},
+    control::{Runbooks, Runs, Streams},
     ports::Ids,
 };
 
@@ -41,10 +47,11 @@ use crate::{
 #[derive(Clone)]
 pub struct Services {
     pub runs: Runs,
-    pub streams: Streams,
+    pub runbooks: Runbooks,
     pub access: Access,
     pub health: Health,
     pub metrics: Metrics,
+    pub streams: Streams,
     pub idempotency: Idempotency,
     pub ids: Arc<dyn Ids>,
 }
@@ -57,14 +64,18 @@ impl std::fmt::Debug for Services {
 
 /// All routes, with what every request goes through.
 pub fn router(services: Services) -> Router {
-    let Services { runs: _, streams, access, health, metrics, idempotency, ids } = services;
+    let Services { runs: _, runbooks, streams, access, health, metrics, idempotency, ids } = services;
     let routes = Router::new()
         .merge(access::routes(access.clone()))
         .merge(aliases::routes(streams.clone()))
         .merge(docs::routes())
         .merge(events::routes(streams))
         .merge(health::routes(health))
-        .merge(metrics::routes(metrics));
+        .merge(metrics::routes(metrics))
+        .merge(plans::routes(runbooks.clone()))
+        .merge(runbooks::routes(runbooks.clone()))
+        .merge(validate::routes(runbooks))
+        .merge(ui::routes());
     routes
         .fallback(nothing_here)
         .method_not_allowed_fallback(not_with_this_method)

@@ -1,9 +1,14 @@
 //! How an attempt ended.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{self, MapAccess, Visitor},
+};
 use serde_json::{Map, Value};
+
+use super::status::UnknownWord;
 
 /// How an attempt of a step ended, as its executor (or the sweep after a death) reports it.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,8 +81,7 @@ impl fmt::Display for Failure {
 }
 
 /// The kind of a failure, as `retry.on` names it: `error`, `timeout`, `worker_lost`, `exit:75`, `status:503`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FailureReason {
     Error,
     Timeout,
@@ -86,4 +90,84 @@ pub enum FailureReason {
     Exit(i32),
     /// An HTTP answer with an unexpected status.
     Status(u16),
+}
+
+impl fmt::Display for FailureReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FailureReason::Error => f.write_str("error"),
+            FailureReason::Timeout => f.write_str("timeout"),
+            FailureReason::WorkerLost => f.write_str("worker_lost"),
+            FailureReason::Exit(code) => write!(f, "exit:{code}"),
+            FailureReason::Status(status) => write!(f, "status:{status}"),
+        }
+    }
+}
+
+impl FromStr for FailureReason {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        let (word, number) = text.split_once(':').unwrap_or((text, ""));
+        let unknown = || UnknownWord { kind: "reason of a failure", word: text.to_owned() };
+        match (word, number) {
+            ("error", "") => Ok(FailureReason::Error),
+            ("timeout", "") => Ok(FailureReason::Timeout),
+            ("worker_lost", "") => Ok(FailureReason::WorkerLost),
+            ("exit", code) => code.parse().map(FailureReason::Exit).map_err(|_| unknown()),
+            ("status", status) => status.parse().map(FailureReason::Status).map_err(|_| unknown()),
+            _ => Err(unknown()),
+        }
+    }
+}
+
+impl Serialize for FailureReason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for FailureReason {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ReasonVisitor)
+    }
+}
+
+/// Reads the word, and also `{"exit": 75}`, which 0.1.0 stored.
+struct ReasonVisitor;
+
+impl<'de> Visitor<'de> for ReasonVisitor {
+    type Value = FailureReason;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("error, timeout, worker_lost, exit:<code> or status:<status>")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<FailureReason, E> {
+        text.parse().map_err(E::custom)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<FailureReason, A::Error> {
+        let (word, number) = map.next_entry::<String, i64>()?.unwrap_or_default();
+        format!("{word}:{number}").parse().map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_words_on_the_wire() {
+        let words = ["error", "timeout", "worker_lost", "exit:75", "exit:-1", "status:503"];
+        for word in words {
+            let json = format!("\"{word}\"");
+            let reason: FailureReason = serde_json::from_str(&json).unwrap();
+            assert_eq!((reason.to_string(), serde_json::to_string(&reason).unwrap()), (word.to_owned(), json));
+        }
+        assert_eq!(serde_json::from_str::<FailureReason>("{\"exit\": 75}").unwrap(), FailureReason::Exit(75));
+        for bad in ["\"exit\"", "\"error:1\"", "\"status:x\"", "{}", "7"] {
+            assert!(serde_json::from_str::<FailureReason>(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -15,6 +15,12 @@ impl Micros {
         Micros(self.0.saturating_add_unsigned(span.0.saturating_mul(1_000)))
     }
 
+    /// `self - span`, saturating.
+    #[must_use]
+    pub fn before(self, span: Millis) -> Micros {
+        Micros(self.0.saturating_sub_unsigned(span.0.saturating_mul(1_000)))
+    }
+
     /// The time from `earlier` to `self`; zero if `earlier` is later.
     pub fn since(self, earlier: Micros) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))

@@ -32,6 +32,13 @@ pub enum StoreError {
     Unavailable(String),
 }
 
+impl StoreError {
+    /// Whether the same call may succeed later, when somebody has made room or the store is back.
+    pub const fn is_passing(&self) -> bool {
+        matches!(self, StoreError::Busy(_) | StoreError::Full(_) | StoreError::Unavailable(_))
+    }
+}
+
 /// A run to be created.
 #[derive(Debug, Clone)]
 pub struct NewRun {
@@ -428,6 +435,14 @@ pub trait Store: Send + Sync {
     /// Runs of dead workers: back to `queued`, claimable, recoveries + 1, epoch + 1. At most `limit`;
     /// answers the lane of each.
     async fn requeue(&self, dead: &[WorkerId], now: Micros, limit: usize) -> Result<Vec<(RunId, Lane)>, StoreError>;
+
+    /// The runs that a worker owns, with their epochs. Reads no more of them than that, so that a row that this build
+    /// cannot read is among them.
+    async fn owned(&self, worker: WorkerId) -> Result<Vec<(RunId, Epoch)>, StoreError>;
+
+    /// Runs that `worker` owns with these epochs and drives no more: back to `queued`, claimable, epoch + 1;
+    /// recoveries + 1 where the run was `running`. Others are passed over. Answers the lane of each.
+    async fn give_back(&self, worker: WorkerId, runs: &[(RunId, Epoch)]) -> Result<Vec<(RunId, Lane)>, StoreError>;
 
     /// Parked runs whose `wake_at` has come: claimable. At most `limit`; answers the lane of each.
     async fn wake_due(&self, now: Micros, limit: usize) -> Result<Vec<(RunId, Lane)>, StoreError>;

@@ -5,6 +5,7 @@
 mod artifacts;
 mod beside;
 mod bundles;
+mod burials;
 mod clock;
 mod ids;
 mod key;
@@ -24,6 +25,7 @@ mod workspaces;
 pub use artifacts::FolderArtifacts;
 pub use beside::gather;
 pub use bundles::FolderBundles;
+pub use burials::{Burials, supervisor_lock};
 pub use clock::SystemClock;
 pub use ids::RandomIds;
 pub use key::{fresh_secret, local_key, read_key};

@@ -31,6 +31,8 @@ use crate::{
 const DEBOUNCE: Duration = Duration::from_millis(50);
 /// A file that has not changed for so long is taken as written to its end.
 const SETTLED: Duration = Duration::from_millis(50);
+/// One that is so old when it is first seen need not be waited for.
+const OLD: Duration = Duration::from_secs(1);
 /// At the latest after so long it is looked without a notice.
 const RESCAN: Duration = Duration::from_secs(3);
 /// The same where no notices come.
@@ -182,7 +184,8 @@ fn is_closed(kind: notify::EventKind) -> bool {
 fn look(root: &Path, path: &str, known: Option<Known>) -> Option<Known> {
     let full = root.join(path);
     // Through links: a link is as good as the file that it leads to, if that is in the folder.
-    let stamp = Stamp::of(&fs::metadata(&full).or_else(|_| fs::symlink_metadata(&full)).ok()?);
+    let metadata = fs::metadata(&full).or_else(|_| fs::symlink_metadata(&full)).ok()?;
+    let stamp = Stamp::of(&metadata);
     let folder = full.parent().unwrap_or(root);
     let globs = match known.as_ref().and_then(|known| known.content.as_ref()) {
         Some(Ok(content)) => runbook::globs(&content.text),
@@ -196,7 +199,8 @@ fn look(root: &Path, path: &str, known: Option<Known>) -> Option<Known> {
         Some(known) => Known { stamp, found, since: now, is_read: false, ..known },
         None => Known { stamp, found, since: now, content: None, is_read: false },
     };
-    if !known.is_read && known.since.elapsed() >= SETTLED {
+    let is_old = || metadata.modified().is_ok_and(|at| at.elapsed().is_ok_and(|age| age > OLD));
+    if !known.is_read && (known.since.elapsed() >= SETTLED || (known.content.is_none() && is_old())) {
         let (content, found) = read(root, &full, folder);
         // Written to while it was read: not at rest after all.
         let still = fs::metadata(&full).ok().map(|metadata| Stamp::of(&metadata));

@@ -169,7 +169,8 @@ async fn own(claimed: ClaimedRun, handler: Data<Handler>) -> Result<(), BoxDynEr
     let run = claimed.claim.run();
     let task = tasks.spawn(async move {
         let ClaimedRun { claim, slot } = claimed;
-        let owned = halt.run_until_cancelled(owner.own(claim)).await.unwrap_or(Err(OwnError::Halted));
+        let owning = Box::pin(owner.own(claim));
+        let owned = halt.run_until_cancelled(owning).await.unwrap_or(Err(OwnError::Halted));
         match &owned {
             Ok(_) => {}
             Err(error @ OwnError::Halted) => tracing::warn!(%run, %error, "the run is left to the next start"),

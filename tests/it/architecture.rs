@@ -18,7 +18,7 @@ use source::{Token, tokens};
 const FLOORS: &[&[&str]] = &[
     &["model"],
     &["runbook"],
-    &["engine"],
+    &["engine", "api"],
     &["ports"],
     &["store", "queue", "feed", "actions", "system", "control"],
     &["worker", "http"],

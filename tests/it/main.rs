@@ -5,6 +5,9 @@ mod architecture;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+#[cfg(target_os = "linux")]
+mod clients;
+#[cfg(test)]
 mod control;
 #[cfg(test)]
 mod events;
@@ -12,8 +15,13 @@ mod events;
 #[cfg(target_os = "linux")]
 mod faults;
 #[cfg(test)]
+mod generated;
+#[cfg(test)]
 #[cfg(target_os = "linux")]
 mod processes;
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod room;
 #[cfg(test)]
 mod specification;
 #[cfg(test)]

@@ -18,7 +18,7 @@ use async_trait::async_trait;
 
 use self::state::State;
 use crate::{
-    model::{Digest, Lane, Micros, RunId, RunStatus, TenantId, WorkerId},
+    model::{Digest, Epoch, Lane, Micros, RunId, RunStatus, TenantId, WorkerId},
     ports::{
         ClaimRequest, CommitAnswer, Creation, Idempotency, LiveCount, NewRun, Page, RunCommit, RunFilter, RunRow,
         SignalKind, SignalRow, StepRow, Store, StoreError, StoredEvent, WorkerRow,
@@ -112,6 +112,14 @@ impl Store for MemoryStore {
 
     async fn requeue(&self, dead: &[WorkerId], _now: Micros, limit: usize) -> Result<Vec<(RunId, Lane)>, StoreError> {
         Ok(self.state().requeue(dead, limit))
+    }
+
+    async fn owned(&self, worker: WorkerId) -> Result<Vec<(RunId, Epoch)>, StoreError> {
+        Ok(self.state().owned(worker))
+    }
+
+    async fn give_back(&self, worker: WorkerId, runs: &[(RunId, Epoch)]) -> Result<Vec<(RunId, Lane)>, StoreError> {
+        Ok(self.state().give_back(worker, runs))
     }
 
     async fn wake_due(&self, now: Micros, limit: usize) -> Result<Vec<(RunId, Lane)>, StoreError> {

@@ -99,6 +99,13 @@ impl Run {
         self.wake();
     }
 
+    /// Takes an owned run from an owner that drives it no more. Attempts may have been under way if it was running.
+    pub(super) fn give_back(&mut self) {
+        let recoveries = self.row.recoveries + u32::from(self.row.status == RunStatus::Running);
+        self.requeue();
+        self.row.recoveries = recoveries;
+    }
+
     /// Makes a queued run claimable. The epoch is raised, so that a park whose reply was lost cannot be
     /// mistaken for the state after it.
     pub(super) fn wake(&mut self) {

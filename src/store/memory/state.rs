@@ -7,7 +7,7 @@ use std::{
 
 use super::{archives::Archives, artifacts::Artifacts, list, run::Run, runbooks::Runbooks};
 use crate::{
-    model::{Digest, Lane, Micros, RunId, RunStatus, SessionId, TenantId, WorkerId},
+    model::{Digest, Epoch, Lane, Micros, RunId, RunStatus, SessionId, TenantId, WorkerId},
     ports::{
         ClaimRequest, CommitAnswer, Creation, Idempotency, IdempotentAnswer, LiveCount, NewRun, Page, RunCommit,
         RunFilter, RunRow, SessionRow, StoreError, WorkerRow,
@@ -202,6 +202,22 @@ impl State {
                 (run.row.id, run.row.lane)
             })
             .collect()
+    }
+
+    pub(super) fn owned(&self, worker: WorkerId) -> Vec<(RunId, Epoch)> {
+        self.runs.values().filter(|run| run.owner() == Some(worker)).map(|run| (run.row.id, run.row.epoch)).collect()
+    }
+
+    pub(super) fn give_back(&mut self, worker: WorkerId, runs: &[(RunId, Epoch)]) -> Vec<(RunId, Lane)> {
+        let mut given = Vec::new();
+        for (id, epoch) in runs {
+            let ours = |run: &&mut Run| run.owner() == Some(worker) && run.row.epoch == *epoch;
+            if let Some(run) = self.runs.get_mut(id).filter(ours) {
+                run.give_back();
+                given.push((*id, run.row.lane));
+            }
+        }
+        given
     }
 
     pub(super) fn wake_due(&mut self, now: Micros, limit: usize) -> Vec<(RunId, Lane)> {

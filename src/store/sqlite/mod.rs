@@ -35,13 +35,13 @@ use sqlx::{
 };
 
 use self::{
-    arguments::{arguments, hex_list, id},
+    arguments::{Hex, arguments, hex_list, id},
     errors::store_error,
-    rows::{RunRecord, decode, decode_all},
+    rows::{RunRecord, decode},
     writer::Writer,
 };
 use crate::{
-    model::{Digest, Lane, Micros, RunId, RunStatus, TenantId, WaitingOn, WorkerId},
+    model::{Digest, Epoch, Lane, Micros, RunId, RunStatus, TenantId, WaitingOn, WorkerId},
     ports::{
         ClaimRequest, CommitAnswer, Creation, Idempotency, LiveCount, NewRun, Page, RunCommit, RunFilter, RunRow,
         SignalKind, SignalRow, StepRow, Store, StoreError, StoredEvent, WorkerRow,
@@ -120,7 +120,15 @@ impl Store for SqliteStore {
             RunStatus::Claimed.as_str()
         );
         let rows = self.write(include_str!("queries/claim.sql"), arguments).await?;
-        let mut runs: Vec<RunRow> = decode_all::<RunRecord, _>(&rows)?;
+        // They are claimed, all of them: one that cannot be read must not keep the others from being begun.
+        let readable = |row| match decode::<RunRecord, RunRow>(row) {
+            Ok(run) => Some(run),
+            Err(error) => {
+                tracing::error!(%error, "a run was claimed that cannot be read; it is left where it is");
+                None
+            }
+        };
+        let mut runs: Vec<RunRow> = rows.iter().filter_map(readable).collect();
         // RETURNING promises no order.
         runs.sort_by_key(|run| (std::cmp::Reverse(run.priority), run.created_at, run.id));
         Ok(runs)
@@ -191,6 +199,24 @@ impl Store for SqliteStore {
             WaitingOn::Capacity.as_str()
         );
         let rows = self.write(include_str!("queries/requeue.sql"), arguments).await?;
+        rows.iter().map(rows::run_and_lane).collect()
+    }
+
+    async fn owned(&self, worker: WorkerId) -> Result<Vec<(RunId, Epoch)>, StoreError> {
+        let rows = self.read(include_str!("queries/owned.sql"), arguments!(id(worker.0))).await?;
+        rows.iter().map(rows::run_and_epoch).collect()
+    }
+
+    async fn give_back(&self, worker: WorkerId, runs: &[(RunId, Epoch)]) -> Result<Vec<(RunId, Lane)>, StoreError> {
+        let runs: Vec<(Hex, i64)> = runs.iter().map(|(run, epoch)| (Hex(run.0), epoch.0)).collect();
+        let arguments = arguments!(
+            id(worker.0),
+            arguments::json(&runs),
+            RunStatus::Queued.as_str(),
+            WaitingOn::Capacity.as_str(),
+            RunStatus::Running.as_str()
+        );
+        let rows = self.write(include_str!("queries/give_back.sql"), arguments).await?;
         rows.iter().map(rows::run_and_lane).collect()
     }
 

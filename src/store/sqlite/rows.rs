@@ -51,6 +51,12 @@ pub(super) fn run_and_lane(row: &SqliteRow) -> Result<(RunId, Lane), StoreError>
     Ok((id, Place::run(id).word("lane", &lane)?))
 }
 
+/// What `owned.sql` answers.
+pub(super) fn run_and_epoch(row: &SqliteRow) -> Result<(RunId, Epoch), StoreError> {
+    let id = RunId(id_of("runs", "id", row)?);
+    Ok((id, Epoch(row.try_get(1).map_err(|error| store_error(&error))?)))
+}
+
 /// What `signal.sql` answers.
 pub(super) fn status_and_seq(run: RunId, row: &SqliteRow) -> Result<(RunStatus, i64), StoreError> {
     let status: String = row.try_get(0).map_err(|error| store_error(&error))?;

@@ -24,12 +24,29 @@ pub async fn wait_until_gone(path: &Path, timeout: Duration) -> io::Result<bool>
     };
     let locked = lock_within(&file, timeout).await?;
     if locked {
-        match std::fs::remove_file(path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        remove(path)?;
     }
     Ok(locked)
+}
+
+/// Whether no supervisor holds the lock at `path` now; if so, the file is removed.
+pub(in crate::system) fn is_gone(path: &Path) -> io::Result<bool> {
+    let file = match File::open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(true),
+        opened => opened?,
+    };
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => remove(path).map(|()| true),
+        Err(Errno::WOULDBLOCK | Errno::INTR) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Takes the lock at `path`, for a supervisor to inherit.

@@ -19,6 +19,7 @@ pub use groups::Grouped;
 pub use groups::{Grouped as Supervised, kill_leftovers, supervisor_hook};
 #[cfg(target_os = "linux")]
 pub use leftovers::kill_leftovers;
+pub(super) use lock::is_gone;
 pub use lock::wait_until_gone;
 #[cfg(target_os = "linux")]
 pub use supervised::{Supervised, supervisor_hook};

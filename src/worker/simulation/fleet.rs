@@ -95,7 +95,7 @@ impl Fleet {
             workspaces: Arc::new(SimRest),
             bundles: Arc::new(SimRest),
             signals: Signals::default(),
-            limits: Limits { slots: 3, grace: Duration::from_millis(20), ..Limits::default() },
+            limits: Limits { slots: 3, grace: Duration::from_millis(20), patient: true, ..Limits::default() },
         }
     }
 

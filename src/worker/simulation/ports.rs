@@ -19,8 +19,8 @@ use uuid::Uuid;
 use crate::{
     engine::testing::Rng,
     model::{
-        Attempt, Category, Digest, Event, Failure, FailureReason, Lane, Micros, RunId, RunStatus, SessionId, Success,
-        TenantId, WorkerId,
+        Attempt, Category, Digest, Epoch, Event, Failure, FailureReason, Lane, Micros, RunId, RunStatus, SessionId,
+        Success, TenantId, WorkerId,
     },
     ports::{
         Announcements, AttemptContext, BundleError, Bundles, ClaimRequest, Clock, CommitAnswer, Creation, Doorbell,
@@ -38,6 +38,8 @@ pub struct Faults {
     pub before_write: u32,
     pub after_write: u32,
     pub refused: u32,
+    pub lost_claims: u32,
+    pub full: u32,
     pub lost_rings: u32,
     pub doubled_rings: u32,
     pub kills: u32,
@@ -50,6 +52,8 @@ impl Faults {
         self.before_write += other.before_write;
         self.after_write += other.after_write;
         self.refused += other.refused;
+        self.lost_claims += other.lost_claims;
+        self.full += other.full;
         self.lost_rings += other.lost_rings;
         self.doubled_rings += other.doubled_rings;
         self.kills += other.kills;
@@ -58,11 +62,9 @@ impl Faults {
     }
 
     pub fn all_occurred(&self) -> bool {
-        let Faults { before_write, after_write, refused, lost_rings, doubled_rings, kills, freezes, clock_jumps } =
-            self;
-        [before_write, after_write, refused, lost_rings, doubled_rings, kills, freezes, clock_jumps]
-            .iter()
-            .all(|n| **n > 0)
+        let store = [self.before_write, self.after_write, self.refused, self.lost_claims, self.full];
+        let others = [self.lost_rings, self.doubled_rings, self.kills, self.freezes, self.clock_jumps];
+        store.iter().chain(&others).all(|n| *n > 0)
     }
 }
 
@@ -127,13 +129,22 @@ impl Store for FaultyStore {
     }
 
     async fn claim(&self, request: &ClaimRequest) -> Result<Vec<RunRow>, StoreError> {
-        // A claim whose answer is lost leaves its runs to the next death of the worker; not simulated.
         self.before().await?;
-        self.truth.claim(request).await
+        let claimed = self.truth.claim(request).await?;
+        let found = claimed.len();
+        let answer = self.after(claimed).await;
+        if answer.is_err() && found > 0 {
+            self.faults.lock().unwrap().lost_claims += 1;
+        }
+        answer
     }
 
     async fn commit(&self, batch: &[RunCommit]) -> Result<Vec<CommitAnswer>, StoreError> {
         self.before().await?;
+        if self.one_in(100) {
+            self.faults.lock().unwrap().full += 1;
+            return Err(StoreError::Full("no room".into()));
+        }
         let refused = self.one_in(200).then(|| self.rng.lock().unwrap().below(batch.len()));
         let mut answers = Vec::new();
         for (index, commit) in batch.iter().enumerate() {
@@ -187,6 +198,17 @@ impl Store for FaultyStore {
     async fn requeue(&self, dead: &[WorkerId], now: Micros, limit: usize) -> Result<Vec<(RunId, Lane)>, StoreError> {
         self.before().await?;
         let answer = self.truth.requeue(dead, now, limit).await?;
+        self.after(answer).await
+    }
+
+    async fn owned(&self, worker: WorkerId) -> Result<Vec<(RunId, Epoch)>, StoreError> {
+        self.before().await?;
+        self.truth.owned(worker).await
+    }
+
+    async fn give_back(&self, worker: WorkerId, runs: &[(RunId, Epoch)]) -> Result<Vec<(RunId, Lane)>, StoreError> {
+        self.before().await?;
+        let answer = self.truth.give_back(worker, runs).await?;
         self.after(answer).await
     }
 

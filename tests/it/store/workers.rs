@@ -1,7 +1,7 @@
 //! Workers, their deaths, and what wakes parked runs.
 
 use opsroom::{
-    model::{Lane, Micros, RunStatus, WaitingOn, WorkerId},
+    model::{Epoch, Lane, Micros, RunId, RunStatus, WaitingOn, WorkerId},
     ports::{CommitAnswer, NewRun, RunCommit, RunRow, WorkerRow},
 };
 
@@ -127,4 +127,48 @@ pub async fn due_runs_wake(world: &World) {
     assert_eq!(world.b.wake_due(at(100), 10).await.unwrap().len(), 2);
     assert!(world.b.wake_due(at(999_999), 10).await.unwrap().is_empty());
     assert_eq!(world.a.claim(&claim(W2, 10)).await.unwrap().len(), 3);
+}
+
+pub async fn an_owner_gives_back_what_it_does_not_drive(world: &World) {
+    let (claimed, running, other) = (world.owned(1, W1).await, world.owned(2, W1).await, world.owned(3, W2).await);
+    assert_eq!(world.commit(next(&running)).await, CommitAnswer::Committed);
+    let ended = world.owned(4, W1).await;
+    assert_eq!(world.commit(end(&ended)).await, CommitAnswer::Committed);
+    let owned = world.b.owned(W1).await.unwrap();
+    assert_eq!(owned, [(claimed.id, claimed.epoch), (running.id, running.epoch)]);
+
+    let nobodys = (run_id(99), claimed.epoch);
+    let later = (claimed.id, claimed.epoch.next());
+    let others = [nobodys, later, (other.id, other.epoch), (ended.id, ended.epoch)];
+    assert!(world.a.give_back(W1, &others).await.unwrap().is_empty());
+    assert!(world.a.give_back(W1, &[]).await.unwrap().is_empty());
+    let before = world.row(running.id).await;
+    let mut given = world.a.give_back(W1, &[owned.as_slice(), &others].concat()).await.unwrap();
+    given.sort();
+    assert_eq!(given, [(claimed.id, Lane::A), (running.id, Lane::A)]);
+    for (before, recoveries) in [(claimed, 0), (before, 1)] {
+        let expected = RunRow {
+            status: RunStatus::Queued,
+            waiting_on: Some(WaitingOn::Capacity),
+            claimable: true,
+            epoch: before.epoch.next(),
+            version: before.version + 1,
+            claimed_by: None,
+            claimed_at: None,
+            heartbeat_at: None,
+            recoveries,
+            ..before
+        };
+        assert_eq!(world.row(expected.id).await, expected);
+    }
+    // The late owner is fenced, and what was given back is claimed as any other.
+    assert_eq!(world.commit(next(&before_of(world, running.id, W1).await)).await, CommitAnswer::Fenced);
+    assert_eq!(world.b.claim(&claim(W2, 10)).await.unwrap().len(), 2);
+    assert!(world.a.give_back(W1, &owned).await.unwrap().is_empty());
+}
+
+/// The row as an owner still has it that was taken from.
+async fn before_of(world: &World, run: RunId, owner: WorkerId) -> RunRow {
+    let row = world.row(run).await;
+    RunRow { claimed_by: Some(owner), epoch: Epoch(row.epoch.0 - 1), version: row.version - 1, ..row }
 }

@@ -1,0 +1,105 @@
+//! What goes on beside the lanes and the server, one line a loop.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    sync::mpsc,
+    time::{Interval, MissedTickBehavior},
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    cli::embedded::Embedded,
+    control::{Owned, RunbookSync, Runbooks, put_shipped},
+    http::metrics::Metrics,
+    model::{Micros, Millis, TenantId},
+    ports::{Clock, IdempotencyStore, StoreError},
+    system::NotifiedFolder,
+    worker::Ended,
+};
+
+/// Where runbooks are, if nobody says.
+const RUNBOOKS: &str = "runbooks";
+
+/// How often figures are folded.
+const FOLD: Duration = Duration::from_secs(5);
+
+/// How often old answers of keyed requests are removed, how long they are kept, and how many go at once.
+const PRUNE: Duration = Duration::from_mins(10);
+const KEPT: Millis = Millis::seconds(24 * 3_600);
+const PRUNED: usize = 1_000;
+
+/// The folder of runbooks to follow, if there is one.
+pub fn runbook_folder(given: Option<&Path>) -> Option<PathBuf> {
+    given.map(Path::to_owned).or_else(|| Path::new(RUNBOOKS).is_dir().then(|| RUNBOOKS.into()))
+}
+
+/// Starts all loops; each ends when `stop` fires.
+pub fn start(
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+    embedded: &Embedded,
+    metrics: &Metrics,
+    folder: Option<&Path>,
+) {
+    let runbooks = embedded.runbooks.clone();
+    match folder {
+        Some(folder) => {
+            let folder = Arc::new(NotifiedFolder::new(folder));
+            tasks.spawn(RunbookSync::new(runbooks, folder, TenantId::DEFAULT).run(stop.clone()));
+        }
+        None => drop(tasks.spawn(shipped(runbooks))),
+    }
+    tasks.spawn(fold(metrics.clone(), stop.clone()));
+    tasks.spawn(prune(embedded.store(), embedded.world.clock.clone(), stop.clone()));
+}
+
+/// Counts how runs end in this process, as long as there is a lane.
+pub fn count_ends(tasks: &TaskTracker) -> mpsc::UnboundedSender<Arc<Ended>> {
+    let (sender, mut ended) = mpsc::unbounded_channel::<Arc<Ended>>();
+    tasks.spawn(async move {
+        while let Some(ended) = ended.recv().await {
+            if let (_, Ok(Owned::Ended(status))) = &*ended {
+                metrics::counter!("opsroom_runs_ended_total", "status" => status.as_str()).increment(1);
+            }
+        }
+    });
+    sender
+}
+
+async fn shipped(runbooks: Runbooks) {
+    if let Err(error) = put_shipped(&runbooks, TenantId::DEFAULT).await {
+        tracing::warn!(%error, "the shipped runbooks could not be stored");
+    }
+}
+
+async fn fold(metrics: Metrics, stop: CancellationToken) {
+    let mut ticks = ticks(FOLD);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        metrics.fold();
+    }
+}
+
+async fn prune(answers: Arc<dyn IdempotencyStore>, clock: Arc<dyn Clock>, stop: CancellationToken) {
+    let mut ticks = ticks(PRUNE);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        if let Err(error) = prune_all(&*answers, clock.now().before(KEPT)).await {
+            tracing::warn!(%error, "old answers could not be removed; the next time tries again");
+        }
+    }
+}
+
+async fn prune_all(answers: &dyn IdempotencyStore, before: Micros) -> Result<(), StoreError> {
+    while answers.prune_idempotent_answers(before, PRUNED).await? == PRUNED {}
+    Ok(())
+}
+
+fn ticks(period: Duration) -> Interval {
+    let mut ticks = tokio::time::interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}

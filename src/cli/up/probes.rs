@@ -1,0 +1,72 @@
+//! The parts that must be usable for the process to be ready.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+
+use crate::{
+    cli::embedded::Embedded,
+    http::health::Health,
+    ports::{Probe, Unready},
+};
+
+pub fn health(embedded: &Embedded, lanes: LanesAlive, runbooks: Option<PathBuf>) -> Health {
+    let parts: [(&str, Arc<dyn Probe>); 4] = [
+        ("store", embedded.store()),
+        ("artifacts", embedded.artifacts.clone()),
+        ("lanes", Arc::new(lanes)),
+        ("runbooks", Arc::new(RunbookFolder(runbooks))),
+    ];
+    Health::new(parts)
+}
+
+/// Whether the lanes are being served.
+#[derive(Debug, Clone, Default)]
+pub struct LanesAlive(Arc<AtomicBool>);
+
+/// The lanes live as long as this does.
+#[derive(Debug)]
+pub struct Living(Arc<AtomicBool>);
+
+impl LanesAlive {
+    pub fn living(&self) -> Living {
+        self.0.store(true, Ordering::SeqCst);
+        Living(self.0.clone())
+    }
+}
+
+impl Drop for Living {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+}
+
+#[async_trait]
+impl Probe for LanesAlive {
+    async fn probe(&self) -> Result<(), Unready> {
+        if self.0.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        Err(Unready { code: "LANES_STOPPED", detail: "the lanes take no runs".to_owned() })
+    }
+}
+
+/// The folder that is followed; without one the shipped runbooks are always there.
+struct RunbookFolder(Option<PathBuf>);
+
+#[async_trait]
+impl Probe for RunbookFolder {
+    async fn probe(&self) -> Result<(), Unready> {
+        let Some(folder) = &self.0 else { return Ok(()) };
+        tokio::fs::read_dir(folder).await.map(drop).map_err(|error| {
+            tracing::warn!(folder = %folder.display(), %error, "the folder of runbooks cannot be read");
+            Unready { code: "RUNBOOKS_UNREADABLE", detail: "the folder of runbooks cannot be read".to_owned() }
+        })
+    }
+}
