@@ -27,6 +27,7 @@ mod strays;
 mod stream;
 mod submit;
 mod taking_up;
+mod views;
 mod why;
 
 use std::{sync::Arc, time::Duration};

@@ -6,7 +6,7 @@ use super::{
     Handoff, LaneCount, OwnError, World,
     rest::{StepView, step_rows, step_views},
     sessions::by_lane,
-    taking_up,
+    views::Views,
     why::{Circumstances, Why, why},
 };
 use crate::{
@@ -24,7 +24,7 @@ const KEPT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 pub struct RunView {
     pub row: RunRow,
     pub plan: Arc<Plan>,
-    pub run: Run,
+    pub run: Arc<Run>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -55,11 +55,12 @@ pub struct Runs {
     pub(super) handoff: Handoff,
     slots: BTreeMap<Lane, usize>,
     kept: Duration,
+    views: Views,
 }
 
 impl Runs {
     pub fn new(world: World, tenant: TenantId) -> Runs {
-        Runs { world, tenant, handoff: Handoff::default(), slots: BTreeMap::new(), kept: KEPT }
+        Runs { world, tenant, handoff: Handoff::default(), slots: BTreeMap::new(), kept: KEPT, views: Views::default() }
     }
 
     /// Hands runs to lanes of this process where they have a free slot.
@@ -161,7 +162,7 @@ impl Runs {
         if rows.len() == plan.steps.len() {
             return Ok(step_views(&plan, rows));
         }
-        let state = taking_up::replay(&self.world, &row, &plan).await?;
+        let state = self.views.fold(&self.world, &row, &plan).await?;
         Ok(step_views(&plan, step_rows(&plan, &state)))
     }
 
@@ -186,7 +187,7 @@ impl Runs {
     pub async fn view(&self, run: RunId) -> Result<RunView, RunsError> {
         let row = self.row(run).await?;
         let plan = self.world.plans.get(row.tenant, row.plan).await.map_err(OwnError::from)?;
-        let run = taking_up::replay(&self.world, &row, &plan).await?;
+        let run = self.views.fold(&self.world, &row, &plan).await?;
         Ok(RunView { row, plan, run })
     }
 }

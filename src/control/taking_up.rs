@@ -14,20 +14,41 @@ const PAGE: usize = 10_000;
 
 /// The run as its durable events describe it.
 pub(super) async fn replay(world: &World, row: &RunRow, plan: &Plan) -> Result<Run, OwnError> {
-    let mut run = Run::new(plan, row.id, Arc::new(row.params.clone()));
-    let mut after = 0;
+    let mut run = unborn(row, plan);
+    fold(world, row, plan, &mut run, 0, |_| ()).await?;
+    Ok(run)
+}
+
+/// The run before anything was decided about it.
+pub(super) fn unborn(row: &RunRow, plan: &Plan) -> Run {
+    Run::new(plan, row.id, Arc::new(row.params.clone()))
+}
+
+/// Applies the facts after a sequence, up to the row's head, and tells `each` of them.
+pub(super) async fn fold(
+    world: &World,
+    row: &RunRow,
+    plan: &Plan,
+    run: &mut Run,
+    mut after: u64,
+    mut each: impl FnMut(&StoredEvent),
+) -> Result<(), OwnError> {
     // A run without a committed event has nothing to read.
     while after < row.sequence_head {
         let page = world.store.facts(row.id, after, PAGE).await?;
-        let Some(last) = page.last() else { break };
-        after = last.sequence;
-        for stored in &page {
+        // What was committed since the row was read is for the next look: it would be applied twice.
+        for stored in page.iter().take_while(|stored| stored.sequence <= row.sequence_head) {
             if let Some(fact) = fact(plan, stored)? {
                 run.apply(plan, &fact);
+                each(stored);
             }
         }
+        match page.last() {
+            Some(last) if page.len() == PAGE => after = last.sequence,
+            _ => break,
+        }
     }
-    Ok(run)
+    Ok(())
 }
 
 /// The fact that a durable event records, if it records one.

@@ -5,6 +5,9 @@ mod architecture;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+#[cfg(target_os = "linux")]
+mod clients;
+#[cfg(test)]
 mod control;
 #[cfg(test)]
 mod events;
@@ -16,6 +19,9 @@ mod generated;
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod processes;
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod room;
 #[cfg(test)]
 mod specification;
 #[cfg(test)]

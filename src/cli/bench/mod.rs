@@ -1,91 +1,77 @@
-//! `opsroom bench`: what a step costs, on this machine, on a real disk.
+//! `opsroom bench`: what a step costs, and what the control room bears, on this machine, on a real disk.
 //!
-//! Every workload is compiled YAML that goes through queue, apalis worker, owner, committer and a SQLite
-//! file. A ratio compares with a floor taken in the same run, because disks differ and change. Afterwards
-//! rows and events are counted, so that no figure stands for work that was not recorded.
+//! [`steps`] measures in this process, without a server. [`room`] starts a real `opsroom up` and drives it
+//! over HTTP from this process.
 
 mod floor;
 mod rig;
+mod room;
 mod stats;
+mod steps;
 mod workloads;
 
-use std::{path::PathBuf, sync::Arc};
+use std::path::PathBuf;
 
-use clap::ValueEnum;
-use serde::Serialize;
-use tokio::task::JoinSet;
+use clap::Subcommand;
 
-use super::{
-    Context,
-    embedded::supervisor_lock,
-    fault::{Fault, exit},
-    processes::LazyProcesses,
-};
-use crate::{
-    actions::{Deps, Registry},
-    ports::Ids,
-    system::{FolderArtifacts, RandomIds},
-};
+use super::{Context, fault::Fault};
 
-/// Measure what steps cost on this machine
+/// Measure what steps and the control room cost on this machine
 ///
-/// Runs a workload on a database of its own, several times, and compares with a floor taken in the same
-/// run: one durable commit of one row, and for `spawn` also one plain process.
+/// The workloads of steps run on a database of their own, several times, and compare with a floor taken in
+/// the same run: one durable commit of one row, and for `spawn` also one plain process. The workloads of
+/// the room start `opsroom up` on a data folder of their own, and stop it.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "\
 Examples:
   opsroom bench chain
   opsroom bench throughput --output json
-  opsroom bench pickup --samples 200 --dir /var/tmp/bench")]
+  opsroom bench pickup --samples 200 --dir /var/tmp/bench
+  opsroom bench http
+  opsroom bench queries --runs 100000")]
 pub struct Options {
-    pub workload: Workload,
-    /// How often; the figures are taken over the samples [default: 5, pickup 100]
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=10_000))]
-    pub samples: Option<u16>,
-    /// Steps of a chain or a run, or the width of a fan-out
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=19_000))]
-    pub size: Option<u32>,
-    /// A folder on a real disk, made and removed [default: in the data folder]
-    #[arg(long, value_name = "DIR")]
-    pub dir: Option<PathBuf>,
+    #[command(subcommand)]
+    workload: Workload,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum Workload {
+    /// 40 `assert` steps, each needing the one before
+    Chain(steps::Options),
+    /// 1,000 `assert` steps at once, and one that needs them all
+    Fanout(steps::Options),
+    /// 1,000 runs of five steps, submitted in batches
+    Throughput(steps::Options),
+    /// From the submit call to the body of the first step, on an idle system
+    Pickup(steps::Options),
+    /// A chain of 40 processes (`/bin/true`)
+    Spawn(steps::Options),
+    Up(room::up::Options),
+    Http(room::http::Options),
+    Sse(room::sse::Options),
+    Subscribers(room::subscribers::Options),
+    Resume(room::resume::Options),
+    Queries(room::queries::Options),
+    Soak(room::soak::Options),
+    Slowloris(room::slowloris::Options),
 }
 
 pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
-    let config = &context.config;
-    let id = RandomIds.worker_id();
-    let dir = options.dir.clone().unwrap_or_else(|| config.data.folder.clone()).join(format!("bench-{id}"));
-    let measured = super::block_on(async {
-        let unusable = |error: std::io::Error| Fault::from(BenchError::Io(error));
-        std::fs::create_dir_all(&dir).map_err(unusable)?;
-        let artifacts = FolderArtifacts::new(dir.join("artifacts")).map_err(unusable)?;
-        let processes = Arc::new(LazyProcesses::new(id, supervisor_lock(config, id)));
-        let registry = Registry::standard(&Deps {
-            processes: processes.clone(),
-            artifacts: Arc::new(artifacts),
-            base_env: config.processes.base_env.clone(),
-            http: Arc::new(config.http.to_config()),
-        });
-        let mut task = JoinSet::new();
-        let (options, place) = (options.clone(), dir.clone());
-        // As a service would: on a thread of the runtime, not on the one that waits for it.
-        task.spawn(async move { workloads::measure(&options, &place, registry).await });
-        let measured = task.join_next().await;
-        processes.stop().await;
-        match measured {
-            Some(Ok(measured)) => measured.map_err(Fault::from),
-            _ => Err(Fault::internal("INTERNAL", "the workload panicked")),
-        }
-    });
-    if let Err(error) = std::fs::remove_dir_all(&dir) {
-        tracing::warn!(%error, dir = %dir.display(), "the folder of the benchmark could not be removed");
+    match &options.workload {
+        Workload::Chain(options) => steps::execute(context, steps::Kind::Chain, options),
+        Workload::Fanout(options) => steps::execute(context, steps::Kind::Fanout, options),
+        Workload::Throughput(options) => steps::execute(context, steps::Kind::Throughput, options),
+        Workload::Pickup(options) => steps::execute(context, steps::Kind::Pickup, options),
+        Workload::Spawn(options) => steps::execute(context, steps::Kind::Spawn, options),
+        Workload::Up(options) => room::execute(context, options),
+        Workload::Http(options) => room::execute(context, options),
+        Workload::Sse(options) => room::execute(context, options),
+        Workload::Subscribers(options) => room::execute(context, options),
+        Workload::Resume(options) => room::execute(context, options),
+        Workload::Queries(options) => room::execute(context, options),
+        Workload::Soak(options) => room::execute(context, options),
+        Workload::Slowloris(options) => room::execute(context, options),
     }
-    let report = measured?;
-    if context.out.is_json() {
-        context.out.json(&report);
-    } else {
-        context.out.line(report.to_text());
-    }
-    Ok(exit::SUCCESS)
 }
 
 impl From<BenchError> for Fault {
@@ -95,60 +81,6 @@ impl From<BenchError> for Fault {
             BenchError::Tmpfs(_) => Fault::refused("BENCH_TMPFS", error.to_string()),
             other => Fault::internal("BENCH_FAILED", other.to_string()),
         }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Workload {
-    /// 40 `assert` steps, each needing the one before.
-    Chain,
-    /// 1,000 `assert` steps at once, and one that needs them all.
-    Fanout,
-    /// 1,000 runs of five steps, submitted in batches.
-    Throughput,
-    /// From the submit call to the body of the first step, on an idle system.
-    Pickup,
-    /// A chain of 40 processes (`/bin/true`).
-    Spawn,
-}
-
-/// One measurement. `null` where a figure does not apply.
-#[derive(Debug, Clone, Serialize)]
-pub struct Report {
-    pub workload: &'static str,
-    pub store: &'static str,
-    pub samples: usize,
-    pub median_ms: Option<f64>,
-    pub p50_ms: Option<f64>,
-    pub p95_ms: Option<f64>,
-    pub p99_ms: Option<f64>,
-    pub steps_per_s: Option<f64>,
-    /// One durable one-row commit; for `spawn` that and one process.
-    pub floor_ms: Option<f64>,
-    /// `median_ms` over as many floors as the workload has steps (and one more for the end of a chain).
-    pub ratio: Option<f64>,
-    /// Steps and durable events found in the store afterwards.
-    pub steps_recorded: u64,
-    pub events_recorded: u64,
-}
-
-impl Report {
-    fn to_text(&self) -> String {
-        let number = |value: Option<f64>, unit: &str| value.map_or("-".to_owned(), |value| format!("{value}{unit}"));
-        format!(
-            "{} on {}, {} samples\n  median {}  p95 {}  p99 {}\n  steps per second {}\n  floor {}  ratio {}\n  recorded: {} steps, {} events",
-            self.workload,
-            self.store,
-            self.samples,
-            number(self.median_ms, " ms"),
-            number(self.p95_ms, " ms"),
-            number(self.p99_ms, " ms"),
-            number(self.steps_per_s, ""),
-            number(self.floor_ms, " ms"),
-            number(self.ratio, ""),
-            self.steps_recorded,
-            self.events_recorded,
-        )
     }
 }
 
@@ -169,4 +101,18 @@ pub enum BenchError {
     Submit(#[from] crate::control::SubmitError),
     #[error(transparent)]
     Io(#[from] std::io::Error),
+    /// The server did not start, or not as it should.
+    #[error("`opsroom up` {what}{log}")]
+    Server { what: String, log: String },
+    #[error("{method} {path} answered {status}: {body}")]
+    Answer { method: &'static str, path: String, status: u16, body: String },
+    #[error("the connection to the server: {0}")]
+    Http(#[from] hyper::Error),
+    #[error("{what}: {why}")]
+    Unreadable { what: String, why: String },
+    /// What the workload is about did not hold: an event twice, a run that was harmed.
+    #[error("{0}")]
+    Broken(String),
+    #[error("{0} took too long")]
+    TooLong(String),
 }

@@ -10,9 +10,10 @@ use std::{
 use rustix::fs::statfs;
 
 use super::{
-    BenchError, Options, Report, Workload, floor,
+    BenchError, floor,
     rig::Rig,
     stats::{median, percentile, rounded},
+    steps::{Kind, Options, Report},
 };
 use crate::{
     actions::{Registry, catalog},
@@ -31,46 +32,46 @@ const BATCH: usize = 100;
 /// Commits of the floor, before and after the workload each.
 const FLOOR: usize = 100;
 
-fn is_tmpfs(dir: &Path) -> Result<bool, BenchError> {
+pub(super) fn is_tmpfs(dir: &Path) -> Result<bool, BenchError> {
     let kind = statfs(dir).map_err(std::io::Error::from)?.f_type;
     Ok(i128::from(kind) == i128::from(TMPFS_MAGIC))
 }
 
 /// Measures a workload with a database in `dir`.
-pub(super) async fn measure(args: &Options, dir: &Path, registry: Registry) -> Result<Report, BenchError> {
+pub(super) async fn measure(kind: Kind, args: &Options, dir: &Path, registry: Registry) -> Result<Report, BenchError> {
     if is_tmpfs(dir)? {
         return Err(BenchError::Tmpfs(dir.to_owned()));
     }
-    let slots = if args.workload == Workload::Throughput { 256 } else { 4 };
+    let slots = if kind == Kind::Throughput { 256 } else { 4 };
     let mut rig = Rig::start(dir, registry, slots).await?;
-    let plan = Arc::new(plan(args)?);
+    let plan = Arc::new(plan(kind, args)?);
     let steps = plan.steps.len();
     // The first run fills caches and pages; its time is nobody's.
     rig.once(&plan).await?;
     let mut floors = rig.store.one_row_commit_floor(FLOOR).await?;
-    let samples = sample(args, &mut rig, &plan).await?;
+    let samples = sample(kind, args, &mut rig, &plan).await?;
     floors.extend(rig.store.one_row_commit_floor(FLOOR).await?);
-    let runs = 1 + samples.len() * if args.workload == Workload::Throughput { RUNS } else { 1 };
+    let runs = 1 + samples.len() * if kind == Kind::Throughput { RUNS } else { 1 };
     let (steps_recorded, events_recorded) = recorded(&*rig.store, runs, steps).await?;
     rig.stop().await;
 
     let commit = median(&floors).unwrap_or_default();
     let middle = median(&samples).unwrap_or_default();
-    let (floor_ms, ratio) = match args.workload {
-        Workload::Chain => (commit, Some(middle / (commit * (steps + 1) as f64))),
-        Workload::Spawn => {
+    let (floor_ms, ratio) = match kind {
+        Kind::Chain => (commit, Some(middle / (commit * (steps + 1) as f64))),
+        Kind::Spawn => {
             let one = floor::spawn(FLOOR)? + commit;
             (one, Some(middle / (one * steps as f64)))
         }
         _ => (commit, None),
     };
-    let per_second = match args.workload {
-        Workload::Throughput => Some((RUNS * steps) as f64 / (middle / 1_000.0)),
-        Workload::Pickup => None,
+    let per_second = match kind {
+        Kind::Throughput => Some((RUNS * steps) as f64 / (middle / 1_000.0)),
+        Kind::Pickup => None,
         _ => Some(steps as f64 / (middle / 1_000.0)),
     };
     Ok(Report {
-        workload: name(args.workload),
+        workload: name(kind),
         store: "sqlite",
         samples: samples.len(),
         median_ms: Some(rounded(middle)),
@@ -85,14 +86,14 @@ pub(super) async fn measure(args: &Options, dir: &Path, registry: Registry) -> R
     })
 }
 
-async fn sample(args: &Options, rig: &mut Rig, plan: &Arc<Plan>) -> Result<Vec<Duration>, BenchError> {
+async fn sample(kind: Kind, args: &Options, rig: &mut Rig, plan: &Arc<Plan>) -> Result<Vec<Duration>, BenchError> {
     let mut samples = Vec::new();
-    let usual = if args.workload == Workload::Pickup { 100 } else { 5 };
+    let usual = if kind == Kind::Pickup { 100 } else { 5 };
     for _ in 0..args.samples.unwrap_or(usual) {
-        samples.push(match args.workload {
-            Workload::Chain | Workload::Fanout | Workload::Spawn => rig.once(plan).await?,
-            Workload::Throughput => throughput(rig, plan).await?,
-            Workload::Pickup => {
+        samples.push(match kind {
+            Kind::Chain | Kind::Fanout | Kind::Spawn => rig.once(plan).await?,
+            Kind::Throughput => throughput(rig, plan).await?,
+            Kind::Pickup => {
                 // Idle: nothing is under way and no sweep has just run.
                 tokio::time::sleep(Duration::from_millis(7)).await;
                 rig.pick_up(plan).await?
@@ -111,18 +112,18 @@ async fn throughput(rig: &mut Rig, plan: &Arc<Plan>) -> Result<Duration, BenchEr
     Ok(started.elapsed())
 }
 
-fn name(workload: Workload) -> &'static str {
-    match workload {
-        Workload::Chain => "chain",
-        Workload::Fanout => "fanout",
-        Workload::Throughput => "throughput",
-        Workload::Pickup => "pickup",
-        Workload::Spawn => "spawn",
+fn name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Chain => "chain",
+        Kind::Fanout => "fanout",
+        Kind::Throughput => "throughput",
+        Kind::Pickup => "pickup",
+        Kind::Spawn => "spawn",
     }
 }
 
 /// The workload's runbook, written and compiled as a user's would be.
-fn plan(args: &Options) -> Result<Plan, BenchError> {
+fn plan(kind: Kind, args: &Options) -> Result<Plan, BenchError> {
     let mut yaml = String::from("version: 1\nname: bench\nsteps:\n");
     let assert = "uses: assert, with: {that: true}";
     let program = "run: [/bin/true]";
@@ -134,12 +135,12 @@ fn plan(args: &Options) -> Result<Plan, BenchError> {
         }
     };
     let size = |usual: usize| args.size.map_or(usual, |size| size as usize);
-    match args.workload {
-        Workload::Chain => chain(&mut yaml, size(40), assert),
-        Workload::Spawn => chain(&mut yaml, size(40), program),
-        Workload::Throughput => chain(&mut yaml, size(5), assert),
-        Workload::Pickup => chain(&mut yaml, 1, assert),
-        Workload::Fanout => {
+    match kind {
+        Kind::Chain => chain(&mut yaml, size(40), assert),
+        Kind::Spawn => chain(&mut yaml, size(40), program),
+        Kind::Throughput => chain(&mut yaml, size(5), assert),
+        Kind::Pickup => chain(&mut yaml, 1, assert),
+        Kind::Fanout => {
             let width = size(1_000);
             for i in 0..width {
                 let _ = writeln!(yaml, "  - {{id: s{i}, {assert}}}");

@@ -43,7 +43,7 @@ fn view(events: Vec<Event>) -> RunView {
         claimed_by: None,
         opening: Vec::new(),
     };
-    RunView { row: new.row(), plan: Arc::new(plan), run }
+    RunView { row: new.row(), plan: Arc::new(plan), run: Arc::new(run) }
 }
 
 fn with(mut view: RunView, status: RunStatus, waiting_on: Option<WaitingOn>) -> RunView {

@@ -50,7 +50,8 @@ const types = (schema) => [schema.type ?? []].flat();
 const form = (value) => (value === undefined ? '' : JSON.stringify(value));
 
 /** One param: its element, `read` into the params, `fail` to show what is wrong. */
-function field({ name, required, default: preset, schema, description }) {
+function field({ name, required, default: given, schema, description }) {
+  const preset = given ?? undefined;
   const id = `param-${++count}`;
   const { control, value } = input(schema, required, preset);
   const problem = h('p', { id: `${id}-problem`, class: 'field-problem' });

@@ -1,5 +1,6 @@
 //! The command line: the real binary on data folders of their own.
 
+mod bench;
 mod files;
 mod interrupts;
 mod output;
@@ -8,5 +9,4 @@ mod recovery;
 mod runbooks;
 mod runs;
 mod shipped;
-mod up;
 pub mod world;

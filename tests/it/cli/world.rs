@@ -78,11 +78,11 @@ impl World {
 
     /// One of several at the same time, told apart by their names.
     pub fn start_as<const N: usize>(&self, name: &str, arguments: [&str; N]) -> Running {
-        self.start_list(name, &arguments)
+        self.start_with(name, &arguments)
     }
 
-    /// The same, of any number of arguments.
-    pub fn start_list(&self, name: &str, arguments: &[&str]) -> Running {
+    /// The same, with any number of arguments.
+    pub fn start_with(&self, name: &str, arguments: &[&str]) -> Running {
         let (stdout, stderr) = (self.path(&format!("{name}.out")), self.path(&format!("{name}.err")));
         let file = |path: &Path| std::fs::File::create(path).unwrap();
         let child = self.command([]).args(arguments).stdout(file(&stdout)).stderr(file(&stderr)).spawn().unwrap();
@@ -135,6 +135,10 @@ impl Running {
     pub fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_raw(self.child.id().try_into().unwrap()).unwrap();
         rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn kill(&mut self) {

@@ -1,9 +1,12 @@
 //! The execution core in one process: lanes, owners, committer, reaper and services over real adapters.
 
 mod announcements;
+#[cfg(target_os = "linux")]
+mod idle;
 mod notes;
 mod patience;
 mod stops;
 mod strays;
 mod sync;
+mod views;
 mod world;

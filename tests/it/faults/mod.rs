@@ -5,7 +5,7 @@
 //! build and shows the figures.
 
 mod bad_input;
-mod bars;
+pub mod bars;
 mod births;
 mod cancel;
 mod crowd;

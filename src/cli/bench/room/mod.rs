@@ -1,0 +1,113 @@
+//! The workloads of the control room: a real `opsroom up` in another process, driven over HTTP.
+//!
+//! One thread makes the load, so that on a small machine the server has the rest; how many cores it used
+//! itself is among the figures, and near 1.0 it would be the load generator that was measured. Times of
+//! events are differences of the wall clock of one machine, in which `timestamp` counts whole milliseconds.
+
+mod client;
+mod figures;
+mod frames;
+pub mod http;
+pub mod queries;
+pub mod resume;
+mod server;
+pub mod slowloris;
+pub mod soak;
+pub mod sse;
+pub mod subscribers;
+pub mod up;
+mod usage;
+mod work;
+
+use std::{path::PathBuf, sync::Arc, time::Instant};
+
+use self::{
+    figures::Figures,
+    server::{Ground, Server},
+    usage::Usage,
+};
+use super::{
+    super::{
+        Context,
+        fault::{Fault, exit, io_fault},
+        out::Out,
+    },
+    BenchError,
+};
+use crate::{ports::Ids, system::RandomIds};
+
+/// Where a workload puts its data folder.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Place {
+    /// A folder on a real disk, in which one is made and removed [default: beside the program]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+/// A workload: what it is called, where it works, and how it measures.
+pub trait Measure {
+    const NAME: &'static str;
+
+    fn place(&self) -> &Place;
+
+    /// Fails if what the figures are about did not happen.
+    async fn measure(&self, bench: &Bench) -> Result<Figures, BenchError>;
+}
+
+/// What a workload is given.
+pub struct Bench {
+    pub ground: Ground,
+    out: Arc<Out>,
+}
+
+impl Bench {
+    /// Tells the person at the terminal how it goes.
+    pub fn progress(&self, line: impl AsRef<str>) {
+        self.out.message(line);
+    }
+}
+
+pub(super) fn execute(context: &Context, options: &impl Measure) -> Result<u8, Fault> {
+    let figures = measured(context, options)?;
+    if context.out.is_json() {
+        context.out.json(figures.to_json());
+    } else {
+        context.out.line(figures.to_text());
+    }
+    Ok(exit::SUCCESS)
+}
+
+fn measured<W: Measure>(context: &Context, workload: &W) -> Result<Figures, Fault> {
+    let program = std::env::current_exe().map_err(|error| io_fault("INTERNAL", "the program", &error))?;
+    let beside = program.parent().map(PathBuf::from).unwrap_or_default();
+    let place = workload.place().dir.clone().unwrap_or(beside);
+    let name = format!("bench-{}-{}", W::NAME, RandomIds.worker_id());
+    let ground = Ground::make(&place, &name, context.config.processes.base_env.clone())?;
+    let bench = Bench { ground, out: context.out.clone() };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| io_fault("INTERNAL", "the runtime", &error))?;
+    Ok(runtime.block_on(workload.measure(&bench))?)
+}
+
+/// Processor time of both sides over a part of a workload.
+struct Stretch {
+    began: Instant,
+    own: Usage,
+    server: Usage,
+}
+
+impl Stretch {
+    fn begin(server: &Server) -> Result<Stretch, BenchError> {
+        Ok(Stretch { began: Instant::now(), own: Usage::own()?, server: server.usage()? })
+    }
+
+    /// Adds how many cores each side kept busy.
+    fn end(&self, server: &Server, figures: &mut Figures) -> Result<(), BenchError> {
+        let elapsed = self.began.elapsed();
+        figures.number("server_cores", server.usage()?.cores_since(&self.server, elapsed));
+        figures.number("generator_cores", Usage::own()?.cores_since(&self.own, elapsed));
+        Ok(())
+    }
+}

@@ -1,0 +1,172 @@
+//! The server under test: `opsroom up` of this very program, on a folder of its own.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+    time::{sleep, timeout},
+};
+
+use super::{
+    super::{BenchError, workloads::is_tmpfs},
+    client::{Client, Target},
+    usage::Usage,
+};
+
+/// How long the server may take to start or to leave before the measurement is given up.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// The folder of one measurement, removed with it: `data` and `runbooks` are inside.
+pub struct Ground {
+    pub folder: PathBuf,
+    pub program: PathBuf,
+    env: BTreeMap<String, String>,
+}
+
+impl Ground {
+    /// Makes a folder called `name` in `place`, which must be on a disk.
+    pub fn make(place: &Path, name: &str, env: BTreeMap<String, String>) -> Result<Ground, BenchError> {
+        let folder = place.join(name);
+        fs::create_dir_all(folder.join("runbooks"))?;
+        let ground = Ground { folder, program: std::env::current_exe()?, env };
+        if is_tmpfs(&ground.folder)? {
+            return Err(BenchError::Tmpfs(ground.folder.clone()));
+        }
+        Ok(ground)
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// Writes a runbook into the folder that the server reads. `body` is what follows the name.
+    pub fn runbook(&self, name: &str, body: &str) -> Result<(), BenchError> {
+        let file = self.folder.join("runbooks").join(format!("{name}.yaml"));
+        Ok(fs::write(file, format!("version: 1\nname: {name}\n{body}"))?)
+    }
+
+    /// This program in a known environment.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.env_clear().envs(&self.env).current_dir(&self.folder).stdin(Stdio::null()).kill_on_drop(true);
+        command
+    }
+
+    /// Runs another command of this program to its end, and answers the JSON that it prints.
+    pub async fn run(&self, arguments: &[&str]) -> Result<Value, BenchError> {
+        let mut command = self.command();
+        command.args(arguments).args(["--output", "json", "--data-dir"]).arg(self.data());
+        let output = command.output().await?;
+        let what = format!("opsroom {}", arguments.join(" "));
+        if !output.status.success() {
+            let why = String::from_utf8_lossy(&output.stderr).into_owned();
+            return Err(BenchError::Unreadable { what, why });
+        }
+        serde_json::from_slice(&output.stdout).map_err(|error| BenchError::Unreadable { what, why: error.to_string() })
+    }
+}
+
+impl Drop for Ground {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.folder) {
+            tracing::warn!(%error, folder = %self.folder.display(), "the folder of the benchmark is left");
+        }
+    }
+}
+
+/// A server that is ready.
+pub(super) struct Server {
+    pub target: Target,
+    pub pid: u32,
+    /// From the start of the process to the first answer that it is ready.
+    pub ready_after: Duration,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Server {
+    pub async fn start(ground: &Ground) -> Result<Server, BenchError> {
+        Server::start_with(ground, &[]).await
+    }
+
+    /// With more options of `up`.
+    pub async fn start_with(ground: &Ground, options: &[&str]) -> Result<Server, BenchError> {
+        let log = ground.folder.join("up.log");
+        let errors = File::options().create(true).append(true).open(&log)?;
+        let started = Instant::now();
+        let mut child = ground
+            .command()
+            .args(["up", "--listen", "127.0.0.1:0", "--output", "json", "--data-dir"])
+            .arg(ground.data())
+            .arg("--runbooks")
+            .arg(ground.folder.join("runbooks"))
+            .args(options)
+            .stdout(Stdio::piped())
+            .stderr(errors)
+            .spawn()?;
+        let mut line = String::new();
+        if let Some(stdout) = child.stdout.take() {
+            let read = async move { BufReader::new(stdout).read_line(&mut line).await.map(|_| line) };
+            line = timeout(PATIENCE, read).await.map_err(|_| failed(&log, "says nothing"))??;
+        }
+        let said: Value = serde_json::from_str(&line).map_err(|_| failed(&log, &format!("said `{}`", line.trim())))?;
+        let url = said["url"].as_str().unwrap_or_default();
+        let address = url.trim_start_matches("http://").trim_end_matches('/').parse();
+        let address = address.map_err(|_| failed(&log, &format!("listens at `{url}`, which is no address")))?;
+        let key = fs::read_to_string(ground.data().join("api.key"))?.trim().to_owned();
+        let pid = child.id().unwrap_or_default();
+        let mut server = Server { target: Target { address, key }, pid, ready_after: Duration::ZERO, child, log };
+        server.wait_until_ready().await?;
+        server.ready_after = started.elapsed();
+        Ok(server)
+    }
+
+    async fn wait_until_ready(&mut self) -> Result<(), BenchError> {
+        let mut client = self.client().await?;
+        let deadline = Instant::now() + PATIENCE;
+        while client.get_bytes("/readyz").await?.0 != 200 {
+            if Instant::now() > deadline {
+                return Err(failed(&self.log, "does not become ready"));
+            }
+            sleep(Duration::from_millis(1)).await;
+        }
+        Ok(())
+    }
+
+    pub async fn client(&self) -> Result<Client, BenchError> {
+        Client::connect(&self.target).await
+    }
+
+    pub fn usage(&self) -> Result<Usage, BenchError> {
+        Ok(Usage::of(self.pid)?)
+    }
+
+    /// Asks it to leave and waits until it has.
+    pub async fn stop(mut self) -> Result<(), BenchError> {
+        if let Some(pid) = self.child.id().and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed())) {
+            rustix::process::kill_process(pid, rustix::process::Signal::TERM).map_err(std::io::Error::from)?;
+        }
+        let status = timeout(PATIENCE, self.child.wait()).await.map_err(|_| failed(&self.log, "does not leave"))??;
+        if status.success() { Ok(()) } else { Err(failed(&self.log, &format!("left with {status}"))) }
+    }
+
+    /// As if the machine had taken it.
+    pub async fn kill(mut self) -> Result<(), BenchError> {
+        Ok(self.child.kill().await?)
+    }
+}
+
+fn failed(log: &Path, what: &str) -> BenchError {
+    let log = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = log.lines().collect();
+    let last = lines[lines.len().saturating_sub(10)..].join("\n");
+    BenchError::Server { what: what.to_owned(), log: if last.is_empty() { last } else { format!(":\n{last}") } }
+}

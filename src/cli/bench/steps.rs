@@ -1,0 +1,127 @@
+//! The workloads of steps: in this process, without a server.
+//!
+//! Every one is compiled YAML that goes through queue, apalis worker, owner, committer and a SQLite
+//! file. A ratio compares with a floor taken in the same run, because disks differ and change. Afterwards
+//! rows and events are counted, so that no figure stands for work that was not recorded.
+
+use std::{path::PathBuf, sync::Arc};
+
+use serde::Serialize;
+use tokio::task::JoinSet;
+
+use super::{
+    super::{
+        Context, block_on,
+        embedded::supervisor_lock,
+        fault::{Fault, exit},
+        processes::LazyProcesses,
+    },
+    BenchError, workloads,
+};
+use crate::{
+    actions::{Deps, Registry},
+    ports::Ids,
+    system::{FolderArtifacts, RandomIds},
+};
+
+/// What all of them may be told.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Options {
+    /// How often; the figures are taken over the samples [default: 5, pickup 100]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub samples: Option<u16>,
+    /// Steps of a chain or a run, or the width of a fan-out
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=19_000))]
+    pub size: Option<u32>,
+    /// A folder on a real disk, made and removed [default: in the data folder]
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+}
+
+pub fn execute(context: &Context, kind: Kind, options: &Options) -> Result<u8, Fault> {
+    let config = &context.config;
+    let id = RandomIds.worker_id();
+    let dir = options.dir.clone().unwrap_or_else(|| config.data.folder.clone()).join(format!("bench-{id}"));
+    let measured = block_on(async {
+        let unusable = |error: std::io::Error| Fault::from(BenchError::Io(error));
+        std::fs::create_dir_all(&dir).map_err(unusable)?;
+        let artifacts = FolderArtifacts::new(dir.join("artifacts")).map_err(unusable)?;
+        let processes = Arc::new(LazyProcesses::new(id, supervisor_lock(config, id)));
+        let registry = Registry::standard(&Deps {
+            processes: processes.clone(),
+            artifacts: Arc::new(artifacts),
+            base_env: config.processes.base_env.clone(),
+            http: Arc::new(config.http.to_config()),
+        });
+        let mut task = JoinSet::new();
+        let (options, place) = (options.clone(), dir.clone());
+        // As a service would: on a thread of the runtime, not on the one that waits for it.
+        task.spawn(async move { workloads::measure(kind, &options, &place, registry).await });
+        let measured = task.join_next().await;
+        processes.stop().await;
+        match measured {
+            Some(Ok(measured)) => measured.map_err(Fault::from),
+            _ => Err(Fault::internal("INTERNAL", "the workload panicked")),
+        }
+    });
+    if let Err(error) = std::fs::remove_dir_all(&dir) {
+        tracing::warn!(%error, dir = %dir.display(), "the folder of the benchmark could not be removed");
+    }
+    let report = measured?;
+    if context.out.is_json() {
+        context.out.json(&report);
+    } else {
+        context.out.line(report.to_text());
+    }
+    Ok(exit::SUCCESS)
+}
+
+/// Which one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Chain,
+    Fanout,
+    Throughput,
+    Pickup,
+    Spawn,
+}
+
+/// One measurement. `null` where a figure does not apply.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    pub workload: &'static str,
+    pub store: &'static str,
+    pub samples: usize,
+    pub median_ms: Option<f64>,
+    pub p50_ms: Option<f64>,
+    pub p95_ms: Option<f64>,
+    pub p99_ms: Option<f64>,
+    pub steps_per_s: Option<f64>,
+    /// One durable one-row commit; for `spawn` that and one process.
+    pub floor_ms: Option<f64>,
+    /// `median_ms` over as many floors as the workload has steps (and one more for the end of a chain).
+    pub ratio: Option<f64>,
+    /// Steps and durable events found in the store afterwards.
+    pub steps_recorded: u64,
+    pub events_recorded: u64,
+}
+
+impl Report {
+    fn to_text(&self) -> String {
+        let number = |value: Option<f64>, unit: &str| value.map_or("-".to_owned(), |value| format!("{value}{unit}"));
+        format!(
+            "{} on {}, {} samples\n  median {}  p95 {}  p99 {}\n  steps per second {}\n  floor {}  ratio {}\n  recorded: {} steps, {} events",
+            self.workload,
+            self.store,
+            self.samples,
+            number(self.median_ms, " ms"),
+            number(self.p95_ms, " ms"),
+            number(self.p99_ms, " ms"),
+            number(self.steps_per_s, ""),
+            number(self.floor_ms, " ms"),
+            number(self.ratio, ""),
+            self.steps_recorded,
+            self.events_recorded,
+        )
+    }
+}

@@ -1,0 +1,81 @@
+//! The workloads of the control room, small: they drive a real server, and fail when it does not do its part.
+
+use serde_json::Value;
+
+use super::world::World;
+
+/// Runs a workload beside the tests, and checks that it left nothing behind.
+fn bench<const N: usize>(arguments: [&str; N]) -> Value {
+    let world = World::new();
+    let place = world.path("bench");
+    std::fs::create_dir(&place).unwrap();
+    let mut command = world.command(["bench"]);
+    let ended = super::world::ended(
+        command.args(arguments).arg("--dir").arg(&place).args(["--output", "json"]).output().unwrap(),
+    );
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(std::fs::read_dir(&place).unwrap().count(), 0, "the folder of the measurement is removed");
+    assert!(!world.data().join("opsroom.db").exists(), "the data folder is not touched");
+    serde_json::from_str(&ended.stdout).unwrap()
+}
+
+/// The figure, which must be a number above zero.
+fn figure(report: &Value, name: &str) -> f64 {
+    let value = report[name].as_f64().unwrap_or_default();
+    assert!(value > 0.0, "{name} in {report}");
+    value
+}
+
+#[test]
+fn start_and_rest() {
+    let report = bench(["up", "--samples", "2", "--idle", "1"]);
+    figure(&report, "ready_ms");
+    figure(&report, "resident_mib");
+}
+
+#[test]
+fn batches_over_http() {
+    let report = bench(["http", "--runs", "40", "--batch", "7", "--samples", "1"]);
+    // A round to warm up, one that counts, and 200 single ones.
+    assert_eq!(report["runs_recorded"], 280);
+    figure(&report, "steps_per_s");
+    figure(&report, "submit_p50_ms");
+}
+
+#[test]
+fn the_delay_of_events() {
+    let report = bench(["sse", "--events", "50"]);
+    assert_eq!(report["events"], 50);
+    figure(&report, "p95_ms");
+    figure(&report, "line_p95_ms");
+}
+
+#[test]
+fn subscribers_that_read_and_that_do_not() {
+    let report = bench(["subscribers", "--readers", "20", "--stuck", "5", "--seconds", "5"]);
+    figure(&report, "deliveries");
+}
+
+#[test]
+fn a_reader_that_comes_back_also_after_a_kill() {
+    let report = bench(["resume", "--events", "5000", "--reconnects", "20"]);
+    assert!(figure(&report, "plain_durable") >= 5_000.0 && figure(&report, "killed_durable") >= 5_000.0, "{report}");
+    assert!(figure(&report, "plain_reconnects") >= 5.0, "{report}");
+}
+
+#[test]
+fn reads_on_a_store_with_many_runs() {
+    let report = bench(["queries", "--runs", "2000", "--clients", "5", "--steps", "100", "--seconds", "2"]);
+    figure(&report, "status_p99_ms");
+    figure(&report, "list_worst_p99_ms");
+}
+
+#[test]
+fn slow_connections() {
+    figure(&bench(["slowloris", "--connections", "20", "--seconds", "2"]), "ratio");
+}
+
+#[test]
+fn many_small_runs() {
+    assert_eq!(bench(["soak", "--runs", "1000"])["runs_recorded"], 1_000);
+}

@@ -1,0 +1,12 @@
+//! A real `opsroom up` in a folder of its own, driven over HTTP. Every answer is held against
+//! `schemas/openapi.yaml` before a test sees it.
+
+mod access;
+mod contract;
+mod document;
+mod launch;
+mod limits;
+mod runbooks;
+mod stopping;
+
+pub use launch::{Answer, Room};

@@ -1,0 +1,107 @@
+//! Starting, stopping, and who holds the folder.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use super::Room;
+use crate::cli::world::{World, until};
+
+/// A world whose folder of runbooks has one that writes a line, waits, and writes another.
+fn slow(seconds: f64) -> World {
+    let world = World::new();
+    std::fs::create_dir(world.path("runbooks")).unwrap();
+    let said = world.path("said");
+    let text = format!(
+        "version: 1\nname: slow\nsteps:\n  - id: a\n    effect: idempotent\n    run: |\n      echo begun >> '{0}'\n      sleep {seconds}\n      echo done >> '{0}'\n",
+        said.display()
+    );
+    std::fs::write(world.path("runbooks/slow.yaml"), text).unwrap();
+    world
+}
+
+fn begin(room: &Room) -> String {
+    until("the runbook is known", || room.get("/v1/runbooks/slow").status == 200);
+    let run = room.run("slow");
+    until("the step has begun", || said(room).contains("begun"));
+    run
+}
+
+fn said(room: &Room) -> String {
+    std::fs::read_to_string(room.world.path("said")).unwrap_or_default()
+}
+
+#[test]
+fn a_second_up_is_told_who_holds_the_folder() {
+    let room = Room::start();
+    let second = room.world.ends(["up", "--listen", "127.0.0.1:0"]);
+    assert_eq!(second.code, Some(2), "{second:?}");
+    assert!(second.stderr.contains("error[DATA_DIR_IN_USE]"), "{second:?}");
+    assert!(second.stderr.contains(&room.url) && second.stderr.contains(&room.pid().to_string()), "{second:?}");
+    let told = room.world.json(["up", "--listen", "127.0.0.1:0"]);
+    assert_eq!(told["error"]["holder"]["pid"], room.pid());
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let room = Room::start();
+    let address = room.url.trim_start_matches("http://");
+    let other = World::new();
+    let refused = other.ends(["up", "--listen", address]);
+    assert!(refused.code == Some(2) && refused.stderr.contains("error[PORT_IN_USE]"), "{refused:?}");
+    assert!(refused.stderr.contains(address), "{refused:?}");
+}
+
+#[test]
+fn a_killed_server_does_not_hold_the_folder() {
+    let mut room = Room::start();
+    room.kill();
+    room.launch();
+    assert_eq!(room.get("/healthz").status, 200);
+}
+
+#[test]
+fn a_stop_waits_for_what_is_under_way() {
+    let mut room = Room::on(slow(2.0), &["--drain", "30s"]);
+    let run = begin(&room);
+    room.signal(Signal::TERM);
+    until("nothing is accepted", || std::net::TcpStream::connect(room.url.trim_start_matches("http://")).is_err());
+    assert!(!said(&room).contains("done"));
+    let ended = room.wait();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stderr.contains("waiting for 1 run to end"), "{ended:?}");
+    room.launch();
+    assert_eq!(room.ended(&run)["status"], "succeeded");
+    assert_eq!(said(&room), "begun\ndone\n");
+}
+
+#[test]
+fn what_is_cut_off_is_taken_up_again() {
+    let mut room = Room::on(slow(3.0), &["--drain", "300ms"]);
+    let run = begin(&room);
+    let begin = Instant::now();
+    let ended = room.stop();
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("1 run cut off"), "{ended:?}");
+    assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
+    assert_eq!(said(&room), "begun\n");
+    room.launch();
+    let run = room.ended(&run);
+    assert_eq!((run["status"].as_str(), &run["recoveries"]), (Some("succeeded"), &json!(1)));
+    assert_eq!(said(&room), "begun\nbegun\ndone\n");
+}
+
+#[test]
+fn the_second_signal_ends_it_at_once() {
+    let mut room = Room::on(slow(30.0), &["--drain", "30s"]);
+    let run = begin(&room);
+    room.signal(Signal::TERM);
+    until("it is stopping", || room.log().contains("stopping"));
+    let begin = Instant::now();
+    room.signal(Signal::INT);
+    let ended = room.wait();
+    assert!(ended.code == Some(130) && begin.elapsed() < Duration::from_secs(5), "{ended:?}");
+    room.launch();
+    until("it is running again", || room.get(&format!("/v1/runs/{run}")).ok(200)["recoveries"] == 1);
+}
