@@ -8,6 +8,7 @@ mod document;
 mod launch;
 mod limits;
 mod programs;
+mod runbooks;
 mod stopping;
 
 pub use launch::{Answer, Room};
