@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     actions::{self, Deps, Registry},
-    control::{Committer, Limits, Owner, Plans, Reaper, Runbooks, Runs, Signals, World},
+    control::{Committer, Limits, Owner, Plans, Reaper, Runbooks, Runs, Sessions, Signals, World},
     feed::MemoryFeed,
     model::{TenantId, WorkerId},
     ports::{Clock, Ids, WorkerRow},
@@ -84,6 +84,12 @@ impl Embedded {
     /// The store, for ports other than [`World`]'s.
     pub fn store(&self) -> Arc<SqliteStore> {
         self.store.clone()
+    }
+
+    /// The service over sessions.
+    pub fn sessions(&self) -> Sessions {
+        let World { clock, ids, .. } = self.world.clone();
+        Sessions::new(self.store(), self.store(), clock, ids, TenantId::DEFAULT)
     }
 
     /// Makes this process a worker: from here on it may own runs.

@@ -52,7 +52,7 @@ pub use runs::{RunView, Runs, RunsError};
 pub use sessions::{AnswerWithSession, LaneCount, NewSession, Opened, SessionView, Sessions, SessionsError};
 pub use signals::Signals;
 pub use stream::{Change, Changes, EventStream, Item, Shown, Streams};
-pub use submit::{Answer, Once, Submission, SubmitError, Submitted, Wishes};
+pub use submit::{Answer, Once, StoredVersion, Submission, SubmitError, Submitted, Wishes};
 pub use why::{Blocker, BlockerKind, Why};
 
 /// Everything outside that owners need. Cheap to clone.

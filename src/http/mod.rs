@@ -10,10 +10,12 @@ pub mod access;
 mod aliases;
 pub mod contract;
 mod docs;
+pub mod documents;
 mod events;
 pub mod extract;
 pub mod health;
 pub mod idempotency;
+mod lanes;
 pub mod metrics;
 pub mod plan_document;
 mod plans;
@@ -22,7 +24,9 @@ mod reference;
 mod request;
 pub mod respond;
 pub mod runbooks;
+mod runs;
 pub mod server;
+mod sessions;
 mod sse;
 mod ui;
 mod validate;
@@ -39,8 +43,8 @@ use self::{
     problem::{Code, Problem},
 };
 use crate::{
-    control::{Runbooks, Runs, Streams},
-    ports::Ids,
+    control::{Runbooks, Runs, Sessions, Streams},
+    ports::{Clock, Ids},
 };
 
 /// What the routes need, one field a service.
@@ -48,12 +52,14 @@ use crate::{
 pub struct Services {
     pub runs: Runs,
     pub runbooks: Runbooks,
+    pub sessions: Sessions,
     pub access: Access,
     pub health: Health,
     pub metrics: Metrics,
     pub streams: Streams,
     pub idempotency: Idempotency,
     pub ids: Arc<dyn Ids>,
+    pub clock: Arc<dyn Clock>,
 }
 
 impl std::fmt::Debug for Services {
@@ -64,16 +70,19 @@ impl std::fmt::Debug for Services {
 
 /// All routes, with what every request goes through.
 pub fn router(services: Services) -> Router {
-    let Services { runs: _, runbooks, streams, access, health, metrics, idempotency, ids } = services;
+    let Services { runs, runbooks, sessions, streams, access, health, metrics, idempotency, ids, clock } = services;
     let routes = Router::new()
         .merge(access::routes(access.clone()))
         .merge(aliases::routes(streams.clone()))
         .merge(docs::routes())
         .merge(events::routes(streams))
         .merge(health::routes(health))
+        .merge(lanes::routes(runs.clone()))
         .merge(metrics::routes(metrics))
         .merge(plans::routes(runbooks.clone()))
         .merge(runbooks::routes(runbooks.clone()))
+        .merge(runs::routes(runs, runbooks.clone(), clock))
+        .merge(sessions::routes(sessions))
         .merge(validate::routes(runbooks))
         .merge(ui::routes());
     routes

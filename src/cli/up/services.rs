@@ -7,11 +7,13 @@ use crate::{
     control::{Handoff, Streams},
     http::{Services, access::Access, health::Health, idempotency::Idempotency, metrics::Metrics},
     model::TenantId,
+    worker::LaneConfig,
 };
 
 /// What a server has besides an opened data folder.
 pub struct Parts {
     pub handoff: Handoff,
+    pub lanes: LaneConfig,
     pub access: Access,
     pub health: Health,
     pub metrics: Metrics,
@@ -19,17 +21,19 @@ pub struct Parts {
 
 /// Event streams run on `tasks` and end with `stop`.
 pub fn all(embedded: &Embedded, parts: Parts, tasks: &TaskTracker, stop: &CancellationToken) -> Services {
-    let Parts { handoff, access, health, metrics } = parts;
+    let Parts { handoff, lanes, access, health, metrics } = parts;
     let world = &embedded.world;
     let history = world.history(TenantId::DEFAULT);
     Services {
-        runs: embedded.runs.clone().hand_to(handoff),
+        runs: embedded.runs.clone().hand_to(handoff).serving(&lanes.lanes, lanes.slots),
         runbooks: embedded.runbooks.clone(),
+        sessions: embedded.sessions(),
         streams: Streams::start(history, world.feed.clone(), tasks, stop.clone()),
         access,
         health,
         metrics,
         idempotency: Idempotency::new(embedded.store(), world.clock.clone(), TenantId::DEFAULT),
         ids: world.ids.clone(),
+        clock: world.clock.clone(),
     }
 }
