@@ -51,9 +51,10 @@ pub struct Options {
 pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
     let loaded = named::load(context, &options.file)?;
     let params = loading::bind(&loaded.plan, &options.params)?;
-    let Loaded { plan, source, bundle, .. } = loaded;
+    let Loaded { plan, source, bundle, version } = loaded;
     let trigger = Trigger { kind: "manual".to_owned(), actor: context.config.actor.clone() };
-    let submission = Submission { plan, source, params, trigger, wishes: Wishes::default() };
+    let submission =
+        Submission { plan, source, params, trigger, wishes: Wishes { runbook_version: version, ..Wishes::default() } };
     block_on(async {
         let interrupts = Interrupts::listen()?;
         let embedded = Embedded::open(&context.config).await?;

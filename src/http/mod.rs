@@ -81,9 +81,9 @@ pub fn router(services: Services) -> Router {
         .merge(metrics::routes(metrics))
         .merge(plans::routes(runbooks.clone()))
         .merge(runbooks::routes(runbooks.clone()))
-        .merge(validate::routes(runbooks.clone()))
-        .merge(runs::routes(runs, runbooks, clock))
+        .merge(runs::routes(runs, runbooks.clone(), clock))
         .merge(sessions::routes(sessions))
+        .merge(validate::routes(runbooks))
         .merge(ui::routes());
     routes
         .fallback(nothing_here)

@@ -9,4 +9,5 @@ mod recovery;
 mod runbooks;
 mod runs;
 mod shipped;
+mod up;
 pub mod world;

@@ -2,10 +2,12 @@
 //! `schemas/openapi.yaml` before a test sees it.
 
 mod access;
+mod clients;
 mod contract;
 mod document;
 mod launch;
 mod limits;
+mod programs;
 mod stopping;
 
 pub use launch::{Answer, Room};
