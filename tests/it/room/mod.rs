@@ -6,6 +6,8 @@ mod contract;
 mod document;
 mod launch;
 mod limits;
+mod runs;
+mod sessions;
 mod stopping;
 
 pub use launch::{Answer, Room};
