@@ -8,6 +8,7 @@
 
 pub mod access;
 mod aliases;
+mod artifacts;
 pub mod contract;
 mod docs;
 mod events;
@@ -18,12 +19,14 @@ pub mod metrics;
 pub mod plan_document;
 mod plans;
 pub mod problem;
+mod ranges;
 mod reference;
 mod request;
 pub mod respond;
 pub mod runbooks;
 pub mod server;
 mod sse;
+mod step_log;
 mod ui;
 mod validate;
 
@@ -39,7 +42,7 @@ use self::{
     problem::{Code, Problem},
 };
 use crate::{
-    control::{Runbooks, Runs, Streams},
+    control::{RunArtifacts, Runbooks, Runs, Streams},
     ports::Ids,
 };
 
@@ -52,6 +55,7 @@ pub struct Services {
     pub health: Health,
     pub metrics: Metrics,
     pub streams: Streams,
+    pub artifacts: RunArtifacts,
     pub idempotency: Idempotency,
     pub ids: Arc<dyn Ids>,
 }
@@ -64,12 +68,14 @@ impl std::fmt::Debug for Services {
 
 /// All routes, with what every request goes through.
 pub fn router(services: Services) -> Router {
-    let Services { runs: _, runbooks, streams, access, health, metrics, idempotency, ids } = services;
+    let Services { runs, runbooks, streams, artifacts, access, health, metrics, idempotency, ids } = services;
     let routes = Router::new()
         .merge(access::routes(access.clone()))
         .merge(aliases::routes(streams.clone()))
+        .merge(artifacts::routes(artifacts))
         .merge(docs::routes())
-        .merge(events::routes(streams))
+        .merge(events::routes(streams.clone()))
+        .merge(step_log::routes(runs, streams))
         .merge(health::routes(health))
         .merge(metrics::routes(metrics))
         .merge(plans::routes(runbooks.clone()))

@@ -16,7 +16,7 @@ use crate::{
         embedded::{Embedded, EmbeddedWorker},
         fault::{Fault, io_fault},
     },
-    control::{Handoff, Streams, World},
+    control::{Handoff, RunArtifacts, Streams, World},
     http::{self, Services, access::Access, idempotency::Idempotency, metrics::Metrics, server},
     model::{Lane, TenantId},
     ports::Clock,
@@ -141,10 +141,17 @@ impl Ground {
         let folder = loops::runbook_folder(options.runbooks.as_deref());
         loops::start(&tasks, &stop_loops, &embedded, &metrics, folder.as_deref());
         let World { clock, ids, feed, .. } = embedded.world.clone();
-        let history = embedded.world.history(TenantId::DEFAULT);
+        let history = embedded.world.history(TenantId::DEFAULT).keeping(embedded.retention.runs);
         let services = Services {
             runs: embedded.runs.clone().hand_to(handoff),
             runbooks: embedded.runbooks.clone(),
+            artifacts: RunArtifacts::new(
+                TenantId::DEFAULT,
+                embedded.store(),
+                embedded.store(),
+                embedded.artifacts.clone(),
+                clock.clone(),
+            ),
             streams: Streams::start(history, feed, &tasks, stop_server.clone()),
             access: access.clone(),
             health: probes::health(&embedded, alive, folder),
