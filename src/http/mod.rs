@@ -78,7 +78,7 @@ pub fn router(services: Services) -> Router {
         .merge(events::routes(streams))
         .merge(health::routes(health))
         .merge(lanes::routes(runs.clone()))
-        .merge(metrics::routes(metrics))
+        .merge(metrics::routes(metrics, runs.clone()))
         .merge(plans::routes(runbooks.clone()))
         .merge(runbooks::routes(runbooks.clone()))
         .merge(runs::routes(runs, runbooks.clone(), clock))
