@@ -90,7 +90,9 @@ impl Started {
 
 pub async fn start(context: &Context, options: &Options) -> Result<Started, Fault> {
     let ground = Ground::take(&context.config, options).await?;
-    let embedded = Embedded::open(&context.config).await?;
+    let mut embedded = Embedded::open(&context.config).await?;
+    // Runs under way wait for a store that is full or away, instead of being given up.
+    embedded.world.limits.patient = true;
     let worker = embedded.start_worker(&context.config).await?;
     ground.build(options, embedded, worker)
 }
