@@ -3,7 +3,9 @@
 
 mod access;
 mod clients;
+mod conformance;
 mod contract;
+mod disk;
 mod document;
 mod launch;
 mod limits;
