@@ -8,6 +8,9 @@ mod document;
 mod launch;
 mod limits;
 mod programs;
+mod runbooks;
+mod runs;
+mod sessions;
 mod stopping;
 
 pub use launch::{Answer, Room};
