@@ -15,7 +15,8 @@ use super::{
 use crate::{
     actions::{self, Deps, Registry},
     control::{
-        Archives, Committer, IndexedArtifacts, Limits, Owner, Plans, Reaper, Retention, Runbooks, Runs, Signals, World,
+        Archives, Committer, IndexedArtifacts, Limits, Owner, Plans, Reaper, Retention, Runbooks, Runs, Sessions,
+        Signals, World,
     },
     feed::MemoryFeed,
     model::{TenantId, WorkerId},
@@ -89,6 +90,12 @@ impl Embedded {
     /// The store, for ports other than [`World`]'s.
     pub fn store(&self) -> Arc<SqliteStore> {
         self.store.clone()
+    }
+
+    /// The service over sessions.
+    pub fn sessions(&self) -> Sessions {
+        let World { clock, ids, .. } = self.world.clone();
+        Sessions::new(self.store(), self.store(), clock, ids, TenantId::DEFAULT)
     }
 
     /// Makes this process a worker: from here on it may own runs.

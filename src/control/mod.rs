@@ -60,7 +60,7 @@ pub use sessions::{AnswerWithSession, LaneCount, NewSession, Opened, SessionView
 pub use signals::Signals;
 pub use step_log::{LogFilter, chunk_bytes};
 pub use stream::{Change, Changes, EventStream, Item, Shown, Streams};
-pub use submit::{Answer, Once, Submission, SubmitError, Submitted, Wishes};
+pub use submit::{Answer, Once, StoredVersion, Submission, SubmitError, Submitted, Wishes};
 pub use why::{Blocker, BlockerKind, Why};
 
 /// Everything outside that owners need. Cheap to clone.

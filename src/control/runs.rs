@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use super::{
     Handoff, LaneCount, OwnError, World,
+    history::KEPT,
     rest::{StepView, step_rows, step_views},
     sessions::by_lane,
     views::Views,
@@ -15,9 +16,6 @@ use crate::{
     ports::{Page, RunFilter, RunRow, SignalKind, SignalRow, StoreError},
     runbook::Plan,
 };
-
-/// How long runs are kept after their end, unless it is said otherwise: 90 days.
-const KEPT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 /// A run with its plan and its state.
 #[derive(Debug, Clone)]
@@ -71,8 +69,8 @@ impl Runs {
 
     /// Says how many runs of each of these lanes this process executes at once.
     #[must_use]
-    pub fn serving(self, slots: BTreeMap<Lane, usize>) -> Runs {
-        Runs { slots, ..self }
+    pub fn serving(self, lanes: &[Lane], slots: usize) -> Runs {
+        Runs { slots: lanes.iter().map(|lane| (*lane, slots)).collect(), ..self }
     }
 
     /// How long runs are kept after their end.

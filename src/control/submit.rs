@@ -16,7 +16,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Submission {
     pub plan: Arc<Plan>,
-    /// The runbook's text, kept with the plan.
+    /// The runbook's text, kept with the plan; not looked at if the plan is stored already.
     pub source: Arc<str>,
     pub params: Map<String, Value>,
     pub trigger: Trigger,
@@ -26,14 +26,22 @@ pub struct Submission {
 /// What a submission says besides its runbook.
 #[derive(Debug, Clone, Default)]
 pub struct Wishes {
-    /// The version of the stored runbook that the plan is of.
-    pub runbook_version: Option<u32>,
+    /// The version of the stored runbook that the plan is of; the plan is stored with it already.
+    pub version: Option<StoredVersion>,
     pub session: Option<SessionId>,
     /// In place of the runbook's.
     pub lane: Option<Lane>,
     pub priority: Option<i32>,
     /// Besides the runbook's; the same name replaces.
     pub labels: Map<String, Value>,
+}
+
+/// A version of a stored runbook.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredVersion {
+    pub number: u32,
+    /// The digest of its plan.
+    pub plan: Digest,
 }
 
 /// Makes the status and body of an answer out of the runs as they are born.
@@ -136,8 +144,9 @@ impl Runs {
         // Batches are mostly of one runbook; its plan is digested once.
         let mut known: Option<(&Arc<Plan>, Digest)> = None;
         for submission in submissions {
-            let digest = match known {
-                Some((plan, digest)) if Arc::ptr_eq(plan, &submission.plan) => digest,
+            let digest = match (submission.wishes.version, known) {
+                (Some(version), _) => version.plan,
+                (None, Some((plan, digest))) if Arc::ptr_eq(plan, &submission.plan) => digest,
                 _ => self.world.plans.put(self.tenant, &submission.plan, &submission.source).await?,
             };
             known = Some((&submission.plan, digest));
@@ -191,7 +200,7 @@ impl Runs {
             id: self.world.ids.run_id(),
             tenant: self.tenant,
             runbook: submission.plan.name.as_str().into(),
-            runbook_version: wishes.runbook_version,
+            runbook_version: wishes.version.map(|version| version.number),
             session: wishes.session,
             plan,
             lane: wishes.lane.unwrap_or(submission.plan.lane),

@@ -52,6 +52,20 @@ impl<S: Send + Sync, T: DeserializeOwned> OptionalFromRequest<S> for Json<T> {
     }
 }
 
+/// A JSON body whose bytes are at hand.
+pub fn read_json<T: DeserializeOwned>(headers: &HeaderMap, bytes: &[u8]) -> Result<T, Problem> {
+    expect_json(headers)?;
+    json::read(bytes)
+}
+
+/// Whether a body or a query keeps to the limits of the document: lengths, ranges, counts.
+pub fn within_limits(given: &impl crate::api::Checked) -> Result<(), Problem> {
+    let wrong = crate::api::check::problems(given);
+    let Some(first) = wrong.first() else { return Ok(()) };
+    let problem = Problem::new(Code::BadRequest, format!("`{}`: {}", first.pointer, first.detail));
+    Err(wrong.into_iter().fold(problem, |problem, wrong| problem.field(wrong.pointer, wrong.detail)))
+}
+
 /// The query string. Lists are repeated parameters: `status=failed&status=timed_out`.
 #[derive(Debug, Clone)]
 pub struct Query<T>(pub T);

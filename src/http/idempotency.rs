@@ -12,19 +12,20 @@ use std::{
 
 use axum::{
     body::Body,
-    extract::{FromRequestParts, MatchedPath, Request, State},
+    extract::{FromRequest, FromRequestParts, MatchedPath, Request, State},
     http::{HeaderMap, Method, StatusCode, Uri, request::Parts},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
+use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::task::TaskTracker;
 
 use super::{
     contract,
-    extract::whole_body,
+    extract::{read_json, whole_body},
     problem::{Code, Problem},
     respond,
 };
@@ -57,6 +58,27 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<IdempotencyKey, Problem> {
         key(&parts.headers).map(IdempotencyKey)
+    }
+}
+
+/// A JSON body, with the key of its request and the digest that goes with it: for operations that keep their
+/// answer in the transaction of the write.
+#[derive(Debug)]
+pub struct Keyed<T> {
+    pub body: T,
+    pub once: Option<(String, Digest)>,
+}
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Keyed<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Keyed<T>, Problem> {
+        let (parts, body) = request.into_parts();
+        let key = key(&parts.headers)?;
+        let bytes = whole_body(&parts.headers, body).await?;
+        let body = read_json(&parts.headers, &bytes)?;
+        let once = key.map(|key| (key, digest(&parts.method, &parts.uri, &bytes)));
+        Ok(Keyed { body, once })
     }
 }
 

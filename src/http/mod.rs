@@ -11,10 +11,12 @@ mod aliases;
 mod artifacts;
 pub mod contract;
 mod docs;
+pub mod documents;
 mod events;
 pub mod extract;
 pub mod health;
 pub mod idempotency;
+mod lanes;
 pub mod metrics;
 pub mod plan_document;
 mod plans;
@@ -24,7 +26,9 @@ mod reference;
 mod request;
 pub mod respond;
 pub mod runbooks;
+mod runs;
 pub mod server;
+mod sessions;
 mod sse;
 mod step_log;
 mod ui;
@@ -42,8 +46,8 @@ use self::{
     problem::{Code, Problem},
 };
 use crate::{
-    control::{RunArtifacts, Runbooks, Runs, Streams},
-    ports::Ids,
+    control::{RunArtifacts, Runbooks, Runs, Sessions, Streams},
+    ports::{Clock, Ids},
 };
 
 /// What the routes need, one field a service.
@@ -51,6 +55,7 @@ use crate::{
 pub struct Services {
     pub runs: Runs,
     pub runbooks: Runbooks,
+    pub sessions: Sessions,
     pub access: Access,
     pub health: Health,
     pub metrics: Metrics,
@@ -58,6 +63,7 @@ pub struct Services {
     pub artifacts: RunArtifacts,
     pub idempotency: Idempotency,
     pub ids: Arc<dyn Ids>,
+    pub clock: Arc<dyn Clock>,
 }
 
 impl std::fmt::Debug for Services {
@@ -68,18 +74,22 @@ impl std::fmt::Debug for Services {
 
 /// All routes, with what every request goes through.
 pub fn router(services: Services) -> Router {
-    let Services { runs, runbooks, streams, artifacts, access, health, metrics, idempotency, ids } = services;
+    let Services { runs, runbooks, sessions, streams, artifacts, access, health, metrics, idempotency, ids, clock } =
+        services;
     let routes = Router::new()
         .merge(access::routes(access.clone()))
         .merge(aliases::routes(streams.clone()))
         .merge(artifacts::routes(artifacts))
         .merge(docs::routes())
         .merge(events::routes(streams.clone()))
-        .merge(step_log::routes(runs, streams))
+        .merge(step_log::routes(runs.clone(), streams))
         .merge(health::routes(health))
+        .merge(lanes::routes(runs.clone()))
         .merge(metrics::routes(metrics))
         .merge(plans::routes(runbooks.clone()))
         .merge(runbooks::routes(runbooks.clone()))
+        .merge(runs::routes(runs, runbooks.clone(), clock))
+        .merge(sessions::routes(sessions))
         .merge(validate::routes(runbooks))
         .merge(ui::routes());
     routes

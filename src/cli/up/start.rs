@@ -8,6 +8,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     Options, loops,
     probes::{self, LanesAlive},
+    services::{self, Parts},
 };
 use crate::{
     cli::{
@@ -16,9 +17,9 @@ use crate::{
         embedded::{Embedded, EmbeddedWorker},
         fault::{Fault, io_fault},
     },
-    control::{Handoff, RunArtifacts, Streams, World},
-    http::{self, Services, access::Access, idempotency::Idempotency, metrics::Metrics, server},
-    model::{Lane, TenantId},
+    control::Handoff,
+    http::{self, access::Access, metrics::Metrics, server},
+    model::Lane,
     ports::Clock,
     system::{SystemClock, UpInfo, UpLock, UpLockError, local_key, raise_descriptor_limit, read_key},
     worker::LaneConfig,
@@ -140,25 +141,14 @@ impl Ground {
         worker.sweep();
         let folder = loops::runbook_folder(options.runbooks.as_deref());
         loops::start(&tasks, &stop_loops, &embedded, &metrics, folder.as_deref());
-        let World { clock, ids, feed, .. } = embedded.world.clone();
-        let history = embedded.world.history(TenantId::DEFAULT).keeping(embedded.retention.runs);
-        let services = Services {
-            runs: embedded.runs.clone().hand_to(handoff),
-            runbooks: embedded.runbooks.clone(),
-            artifacts: RunArtifacts::new(
-                TenantId::DEFAULT,
-                embedded.store(),
-                embedded.store(),
-                embedded.artifacts.clone(),
-                clock.clone(),
-            ),
-            streams: Streams::start(history, feed, &tasks, stop_server.clone()),
+        let parts = Parts {
+            handoff,
+            slots: options.slots.get(),
             access: access.clone(),
             health: probes::health(&embedded, alive, folder),
             metrics,
-            idempotency: Idempotency::new(embedded.store(), clock, TenantId::DEFAULT),
-            ids,
         };
+        let services = services::all(&embedded, parts, &tasks, &stop_server);
         tasks.spawn(server::serve(listener, http::router(services), limits(), stop_server.clone()));
         tell(&mut lock, &url, key_file)?;
         Ok(Started {

@@ -2,10 +2,15 @@
 //! `schemas/openapi.yaml` before a test sees it.
 
 mod access;
+mod artifacts;
+mod clients;
 mod contract;
 mod document;
+mod events;
 mod launch;
 mod limits;
+mod programs;
+mod runbooks;
 mod stopping;
 
 pub use launch::{Answer, Room};
