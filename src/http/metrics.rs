@@ -50,6 +50,9 @@ impl Metrics {
             metrics::gauge!("process_open_fds").set(usage.descriptors as f64);
             metrics::gauge!("process_threads").set(usage.threads as f64);
         }
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            metrics::gauge!("opsroom_tasks").set(runtime.metrics().num_alive_tasks() as f64);
+        }
         self.handle.render()
     }
 }
@@ -60,6 +63,7 @@ fn describe() {
     metrics::describe_counter!("opsroom_runs_ended_total", "Runs that this process has brought to an end, by status.");
     metrics::describe_counter!("opsroom_store_errors_total", "Errors of the store that requests met, by kind.");
     metrics::describe_gauge!("opsroom_sse_subscribers", "Open event streams.");
+    metrics::describe_gauge!("opsroom_tasks", "Tasks of the process that have not ended.");
     metrics::describe_gauge!("opsroom_lane_queued", "Runs that wait in a lane.");
     metrics::describe_gauge!("opsroom_lane_running", "Runs of a lane that have an owner.");
     metrics::describe_gauge!("opsroom_build_info", "Always 1; the label tells the version.");

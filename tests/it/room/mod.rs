@@ -11,6 +11,8 @@ mod launch;
 mod limits;
 mod programs;
 mod runbooks;
+mod runs;
+mod sessions;
 mod stopping;
 
 pub use launch::{Answer, Room};
