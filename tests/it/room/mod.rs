@@ -2,9 +2,11 @@
 //! `schemas/openapi.yaml` before a test sees it.
 
 mod access;
+mod artifacts;
 mod clients;
 mod contract;
 mod document;
+mod events;
 mod launch;
 mod limits;
 mod programs;
