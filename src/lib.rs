@@ -10,12 +10,13 @@
 //! | 2 | [`api`] | the documents of the HTTP interface, generated from `schemas/openapi.yaml` |
 //! | 3 | [`ports`] | traits of everything outside |
 //! | 4 | [`store`], [`queue`], [`feed`], [`actions`], [`system`], [`control`] | adapters of the ports, and the loops over them |
-//! | 5 | [`worker`], [`http`] | lanes as apalis workers; the HTTP interface |
+//! | 5 | [`worker`], [`http`], [`client`] | lanes as apalis workers; the HTTP interface; a client of it |
 //! | 6 | [`cli`] | one file a command |
 
 pub mod actions;
 pub mod api;
 pub mod cli;
+pub mod client;
 pub mod control;
 pub mod engine;
 pub mod feed;

@@ -56,6 +56,7 @@ impl Checked for PlanRequest {
         fields.length("runbook", self.runbook.as_ref(), 1, 200);
         fields.range("version", self.version.map(i64::from), 1, 4_294_967_295);
         fields.length("source", self.source.as_ref(), 0, 1_048_576);
+        fields.count("files", self.files.as_ref().map(std::collections::BTreeMap::len), 0, 1000);
     }
 }
 

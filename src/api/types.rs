@@ -42,7 +42,6 @@ words! {
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Problem {
     /// `/docs#CODE`.
     #[serde(rename = "type")]
@@ -64,7 +63,6 @@ pub struct Problem {
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct FieldError {
     /// A JSON pointer into the body or the name of a parameter.
     pub pointer: String,
@@ -79,7 +77,6 @@ words! {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Diagnostic {
     pub code: String,
     pub severity: DiagnosticSeverity,
@@ -103,14 +100,12 @@ pub struct Diagnostic {
 
 /// A half-open range of bytes in the file.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Span {
     pub start: u64,
     pub end: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Trigger {
     pub kind: TriggerKind,
     pub actor: String,
@@ -142,7 +137,6 @@ pub struct CreateRuns {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct RunRef {
     pub id: RunId,
     pub runbook: String,
@@ -150,13 +144,11 @@ pub struct RunRef {
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct RunRefs {
     pub items: Vec<RunRef>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Run {
     pub id: RunId,
     pub runbook: String,
@@ -186,14 +178,12 @@ pub struct Run {
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct RunList {
     pub items: Vec<Run>,
     pub next_cursor: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Step {
     pub id: String,
     pub index: u64,
@@ -210,7 +200,6 @@ pub struct Step {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct StepList {
     pub run_id: RunId,
     pub items: Vec<Step>,
@@ -243,7 +232,6 @@ pub struct ResolveStep {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Why {
     pub run_id: RunId,
     pub status: RunStatus,
@@ -271,7 +259,6 @@ words! {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Blocker {
     pub kind: BlockerKind,
     pub step: Option<String>,
@@ -280,7 +267,6 @@ pub struct Blocker {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct EventPage {
     pub run_id: RunId,
     pub events: Vec<Event>,
@@ -291,7 +277,6 @@ pub struct EventPage {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Artifact {
     pub id: Uuid,
     pub run_id: RunId,
@@ -310,7 +295,6 @@ pub struct Artifact {
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct ArtifactList {
     pub items: Vec<Artifact>,
     pub next_cursor: Option<String>,
@@ -330,7 +314,6 @@ pub struct RunbookSource {
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Runbook {
     pub name: String,
     /// The latest good version; 0 if there is none yet.
@@ -351,7 +334,6 @@ pub struct Runbook {
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Param {
     pub name: String,
     pub required: bool,
@@ -363,7 +345,6 @@ pub struct Param {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct RunbookProblem {
     pub file: String,
     pub since: Micros,
@@ -371,14 +352,12 @@ pub struct RunbookProblem {
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct RunbookList {
     pub items: Vec<Runbook>,
     pub next_cursor: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct RunbookVersion {
     pub name: String,
     pub version: u64,
@@ -389,14 +368,12 @@ pub struct RunbookVersion {
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct RunbookVersionList {
     pub items: Vec<RunbookVersion>,
     pub next_cursor: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Validation {
     pub valid: bool,
     pub runbook: Option<String>,
@@ -422,7 +399,6 @@ pub struct PlanRequest {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Plan {
     pub runbook: String,
     pub plan: Digest,
@@ -438,7 +414,6 @@ pub struct Plan {
 
 /// A step with what is known already filled in; the rest stays as it is written.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct PlannedStep {
     pub step: String,
     pub phase: Phase,
@@ -481,7 +456,6 @@ pub struct UpdateSession {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Session {
     pub id: Uuid,
     pub name: String,
@@ -494,14 +468,12 @@ pub struct Session {
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct SessionList {
     pub items: Vec<Session>,
     pub next_cursor: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct LaneCount {
     pub lane: Lane,
     pub queued: u64,
@@ -510,7 +482,6 @@ pub struct LaneCount {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct LaneInfo {
     pub lane: Lane,
     pub queued: u64,
@@ -520,13 +491,11 @@ pub struct LaneInfo {
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct LaneList {
     pub items: Vec<LaneInfo>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct LoginLink {
     pub url: String,
     pub expires_at: Micros,
@@ -539,7 +508,6 @@ words! {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Health {
     pub status: HealthStatus,
     pub version: String,
@@ -553,7 +521,6 @@ words! {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Readiness {
     pub status: ReadinessStatus,
     pub checks: Vec<Check>,
@@ -569,7 +536,6 @@ words! {
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Check {
     pub name: CheckName,
     pub ok: bool,

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     actions::{self, Deps, Registry},
-    control::{Committer, Limits, Owner, Plans, Reaper, Runbooks, Runs, Sessions, Signals, World},
+    control::{Archives, Committer, Limits, Owner, Plans, Reaper, Runbooks, Runs, Sessions, Signals, World},
     feed::MemoryFeed,
     model::{TenantId, WorkerId},
     ports::{Clock, Ids, WorkerRow},
@@ -59,6 +59,7 @@ impl Embedded {
             executors: Arc::new(Registry::new([])),
             workspaces: Arc::new(FolderWorkspaces::new(folder)),
             bundles: Arc::new(FolderBundles::new(artifacts.clone(), folder.join("bundles"))),
+            archives: Archives::new(store.clone(), artifacts.clone()),
             plans: Plans::new(store.clone()),
             signals: Signals::default(),
             limits: Limits::default(),

@@ -96,6 +96,8 @@ impl From<HistoryError> for Fault {
         match error {
             HistoryError::Store(error) => error.into(),
             HistoryError::NotFound(_) | HistoryError::Expired(_) => Fault::refused("RUN_NOT_FOUND", error.to_string()),
+            HistoryError::Archive(error) => Fault::internal("ARCHIVE_UNREADABLE", error.to_string())
+                .help("restore the data folder's `artifacts` from a backup"),
             HistoryError::Spool { error, .. } => io_fault("SPOOL_UNREADABLE", "the logs of the run", &error),
         }
     }

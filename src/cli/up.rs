@@ -3,6 +3,7 @@
 mod drain;
 mod loops;
 mod probes;
+mod services;
 mod start;
 
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf};

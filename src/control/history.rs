@@ -11,6 +11,7 @@ use std::{collections::VecDeque, io, sync::Arc, time::Duration};
 pub(super) use page::weight;
 pub use page::{EventPage, EventRange, RangeError, parse_cursor};
 
+use super::archive::{ArchiveError, ArchiveReader, Archives};
 use crate::{
     model::{Event, Micros, RunId, TenantId},
     ports::{Clock, RunRow, Spool, Store, StoreError, StoredEvent},
@@ -39,6 +40,8 @@ pub enum HistoryError {
     Expired(RunId),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Archive(ArchiveError),
     #[error("the logs of run {run} cannot be read: {error}")]
     Spool { run: RunId, error: io::Error },
 }
@@ -50,6 +53,7 @@ pub struct History {
     store: Arc<dyn Store>,
     spool: Arc<dyn Spool>,
     clock: Arc<dyn Clock>,
+    archives: Archives,
     /// How long ended runs are kept.
     kept: Duration,
 }
@@ -65,7 +69,24 @@ impl std::fmt::Debug for History {
 
 impl History {
     pub fn new(tenant: TenantId, store: Arc<dyn Store>, spool: Arc<dyn Spool>, clock: Arc<dyn Clock>) -> History {
-        History { tenant, store, spool, clock, kept: KEPT }
+        History { tenant, store, spool, clock, archives: Archives::default(), kept: KEPT }
+    }
+
+    /// Reads the events of archived runs from their archives.
+    #[must_use]
+    pub fn with_archives(self, archives: Archives) -> History {
+        History { archives, ..self }
+    }
+
+    /// Reads only rows and chunks.
+    pub(super) fn without_archives(self) -> History {
+        self.with_archives(Archives::default())
+    }
+
+    /// With the time for which ended runs are kept: an unknown run that is older has expired.
+    #[must_use]
+    pub fn keeping(self, kept: Duration) -> History {
+        History { kept, ..self }
     }
 
     /// The run as it is stored; one of another tenant does not exist.
@@ -89,6 +110,8 @@ impl History {
             run,
             at: after,
             only_chunks: false,
+            archive: Archive::Unknown,
+            has_looked: false,
             durable: Source::default(),
             chunks: Source::default(),
             missing: None,
@@ -156,6 +179,13 @@ impl Source {
         self.page = events.into();
     }
 
+    /// Takes events as they come from an archive: no page that is asked for, and none is the end.
+    fn fill_last(&mut self, events: Vec<Event>) {
+        let is_last = events.is_empty();
+        self.fill(events);
+        self.done = is_last;
+    }
+
     fn start_over(&mut self) {
         self.page.clear();
         self.done = false;
@@ -166,6 +196,18 @@ impl Source {
     }
 }
 
+/// Whether the events are in an archive.
+enum Archive {
+    /// Not, as far as was looked.
+    Unknown,
+    Open(Box<ArchiveReader>),
+    /// They should be, but it cannot be read: rows are, as long as there are any.
+    Broken {
+        error: Option<ArchiveError>,
+        last_sequence: u64,
+    },
+}
+
 /// Reads one run's events in order, page by page, so that memory stays bounded.
 pub struct HistoryReader {
     history: History,
@@ -173,6 +215,9 @@ pub struct HistoryReader {
     /// The sequence of the last event given.
     at: u64,
     only_chunks: bool,
+    archive: Archive,
+    /// Whether an archive was looked for before the first read.
+    has_looked: bool,
     durable: Source,
     chunks: Source,
     /// The event before which something is missing, and how often it was read again.
@@ -186,10 +231,13 @@ impl std::fmt::Debug for HistoryReader {
 }
 
 impl HistoryReader {
-    /// Reads so many events at once at first.
-    fn asking(mut self, page: usize) -> HistoryReader {
-        (self.durable.ask, self.chunks.ask) = (page, page);
-        self
+    /// Goes to another place in the run, and answers the first event there, whatever is missing before it.
+    async fn first_after(&mut self, after: u64) -> Result<Option<Event>, HistoryError> {
+        self.at = after;
+        self.start_over();
+        (self.durable.ask, self.chunks.ask) = (1, 1);
+        self.fill().await?;
+        Ok(self.take())
     }
 
     /// The sequence of the last event given.
@@ -203,16 +251,53 @@ impl HistoryReader {
             self.fill().await?;
             let Some(event) = self.first() else {
                 self.start_over();
-                return Ok(None);
+                // The run may have been archived meanwhile, and its chunks and rows deleted.
+                if self.finds_archive().await? {
+                    continue;
+                }
+                return self.end();
             };
-            let (sequence, is_missing) = (event.sequence, !self.only_chunks && event.prev > self.at);
-            if is_missing && self.reads_again().await {
+            let is_certain = self.only_chunks || matches!(self.archive, Archive::Open(_));
+            let (sequence, is_missing) = (event.sequence, !is_certain && event.prev > self.at);
+            if is_missing && (self.finds_archive().await? || self.reads_again().await) {
                 self.start_over();
                 continue;
             }
             self.at = sequence;
             self.missing = None;
-            return Ok(self.take());
+            let event = self.take();
+            if self.only_chunks && event.as_ref().is_some_and(|event| !event.is_chunk()) {
+                continue;
+            }
+            return Ok(event);
+        }
+    }
+
+    /// Goes over to the run's archive, if there is one now.
+    async fn finds_archive(&mut self) -> Result<bool, HistoryError> {
+        if !matches!(self.archive, Archive::Unknown) {
+            return Ok(false);
+        }
+        let Some(row) = self.history.archives.find(self.run).await? else { return Ok(false) };
+        match self.history.archives.open(&row).await {
+            Ok(reader) => self.archive = Archive::Open(Box::new(reader)),
+            Err(error) => self.breaks(error, row.last_sequence),
+        }
+        Ok(true)
+    }
+
+    fn breaks(&mut self, error: ArchiveError, last_sequence: u64) {
+        tracing::error!(run = %self.run, %error, "an archive cannot be read; what is in the store is shown");
+        self.archive = Archive::Broken { error: Some(error), last_sequence };
+    }
+
+    /// Nothing more: which is a fault where an archive has more and cannot be read.
+    fn end(&mut self) -> Result<Option<Event>, HistoryError> {
+        match &mut self.archive {
+            Archive::Broken { error, last_sequence } if self.at < *last_sequence => {
+                error.take().map_or(Ok(None), |error| Err(HistoryError::Archive(error)))
+            }
+            _ => Ok(None),
         }
     }
 
@@ -224,6 +309,22 @@ impl HistoryReader {
 
     /// Chunks before facts: then every fact before the last chunk of the page is there to be read.
     async fn fill(&mut self) -> Result<(), HistoryError> {
+        if !std::mem::replace(&mut self.has_looked, true) {
+            self.finds_archive().await?;
+        }
+        if let Archive::Open(archive) = &self.archive {
+            if self.durable.wants_more() {
+                match archive.read(self.at).await {
+                    Ok(events) => self.durable.fill_last(events),
+                    Err(error) => {
+                        let last_sequence = archive.last_sequence();
+                        self.breaks(error, last_sequence);
+                        return Box::pin(self.fill()).await;
+                    }
+                }
+            }
+            return Ok(());
+        }
         if self.chunks.wants_more() {
             let chunks = self.history.read_chunks(self.run, self.at, self.chunks.ask).await?;
             self.chunks.fill(chunks);

@@ -4,6 +4,7 @@
 //! owners into one transaction. `runs` creates, signals and shows runs. `reaper` takes back what dead
 //! workers left. No rule about what may happen to a run is here: those are in [`crate::engine`].
 
+mod archive;
 mod attempt;
 mod committer;
 mod events;
@@ -37,6 +38,7 @@ use crate::{
     ports::{Bundles, Clock, Executors, Feed, Ids, Masks, Queue, Secrets, Spool, Store, Workspaces},
 };
 
+pub use archive::{ArchiveError, Archiver, Archives, Damage};
 pub use attempt::render;
 pub use committer::{CommitError, Committer, Terms};
 pub use handoff::{Arrivals, Handoff};
@@ -70,6 +72,7 @@ pub struct World {
     pub workspaces: Arc<dyn Workspaces>,
     /// The files that belong to runbooks.
     pub bundles: Arc<dyn Bundles>,
+    pub archives: Archives,
     pub plans: Plans,
     pub signals: Signals,
     pub limits: Limits,
@@ -85,6 +88,7 @@ impl World {
     /// Reads the events of a tenant's runs.
     pub fn history(&self, tenant: TenantId) -> History {
         History::new(tenant, self.store.clone(), self.spool.clone(), self.clock.clone())
+            .with_archives(self.archives.clone())
     }
 }
 

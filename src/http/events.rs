@@ -162,7 +162,7 @@ impl From<HistoryError> for Problem {
         match error {
             HistoryError::NotFound(_) => Problem::new(Code::RunNotFound, text),
             HistoryError::Expired(_) => Problem::new(Code::RunExpired, text),
-            HistoryError::Store(_) | HistoryError::Spool { .. } => {
+            HistoryError::Store(_) | HistoryError::Spool { .. } | HistoryError::Archive(_) => {
                 Problem::concealed(Code::EventsUnavailable, "the events of the run cannot be read now", error)
             }
         }

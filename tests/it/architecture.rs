@@ -21,7 +21,7 @@ const FLOORS: &[&[&str]] = &[
     &["engine", "api"],
     &["ports"],
     &["store", "queue", "feed", "actions", "system", "control"],
-    &["worker", "http"],
+    &["worker", "http", "client"],
     &["cli"],
 ];
 

@@ -5,9 +5,6 @@ mod architecture;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
-#[cfg(target_os = "linux")]
-mod clients;
-#[cfg(test)]
 mod control;
 #[cfg(test)]
 mod events;

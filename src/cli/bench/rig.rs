@@ -14,7 +14,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::BenchError;
 use crate::{
     actions::Registry,
-    control::{Committer, Handoff, Limits, Owned, Owner, Plans, Runs, Signals, Submission, Wishes, World},
+    control::{Archives, Committer, Handoff, Limits, Owned, Owner, Plans, Runs, Signals, Submission, Wishes, World},
     feed::MemoryFeed,
     model::{Failure, Lane, RunId, RunStatus, Success, TenantId},
     ports::{AttemptContext, Executor, Executors, Ids, Trigger},
@@ -45,6 +45,7 @@ impl Rig {
         let store = Arc::new(SqliteStore::open(&dir.join("bench.db")).await?);
         let bodies = Bodies::default();
         let world = World {
+            archives: Archives::default(),
             plans: Plans::new(store.clone()),
             store: store.clone(),
             queue: Arc::new(ChannelQueue::new()),

@@ -8,6 +8,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     Options, loops,
     probes::{self, LanesAlive},
+    services::{self, Parts},
 };
 use crate::{
     cli::{
@@ -16,9 +17,9 @@ use crate::{
         embedded::{Embedded, EmbeddedWorker},
         fault::{Fault, io_fault},
     },
-    control::{Handoff, Streams, World},
-    http::{self, Services, access::Access, idempotency::Idempotency, metrics::Metrics, server},
-    model::{Lane, TenantId},
+    control::Handoff,
+    http::{self, access::Access, metrics::Metrics, server},
+    model::Lane,
     ports::Clock,
     system::{SystemClock, UpInfo, UpLock, UpLockError, local_key, raise_descriptor_limit, read_key},
     worker::LaneConfig,
@@ -89,7 +90,9 @@ impl Started {
 
 pub async fn start(context: &Context, options: &Options) -> Result<Started, Fault> {
     let ground = Ground::take(&context.config, options).await?;
-    let embedded = Embedded::open(&context.config).await?;
+    let mut embedded = Embedded::open(&context.config).await?;
+    // Runs under way wait for a store that is full or away, instead of being given up.
+    embedded.world.limits.patient = true;
     let worker = embedded.start_worker(&context.config).await?;
     ground.build(options, embedded, worker)
 }
@@ -140,20 +143,14 @@ impl Ground {
         worker.sweep();
         let folder = loops::runbook_folder(options.runbooks.as_deref());
         loops::start(&tasks, &stop_loops, &embedded, &metrics, folder.as_deref());
-        let World { clock, ids, feed, .. } = embedded.world.clone();
-        let history = embedded.world.history(TenantId::DEFAULT);
-        let services = Services {
-            runs: embedded.runs.clone().hand_to(handoff).serving(Lane::ALL, options.slots.get()),
-            runbooks: embedded.runbooks.clone(),
-            sessions: embedded.sessions(),
-            streams: Streams::start(history, feed, &tasks, stop_server.clone()),
+        let parts = Parts {
+            handoff,
+            slots: options.slots.get(),
             access: access.clone(),
             health: probes::health(&embedded, alive, folder),
             metrics,
-            idempotency: Idempotency::new(embedded.store(), clock.clone(), TenantId::DEFAULT),
-            ids,
-            clock,
         };
+        let services = services::all(&embedded, parts, &tasks, &stop_server);
         tasks.spawn(server::serve(listener, http::router(services), limits(), stop_server.clone()));
         tell(&mut lock, &url, key_file)?;
         Ok(Started {

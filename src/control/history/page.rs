@@ -1,6 +1,6 @@
 //! Pages of a run's events, by range of ids.
 
-use super::{History, HistoryError, HistoryReader};
+use super::{History, HistoryError};
 use crate::model::{Event, RunId, StreamId};
 
 /// A page ends before it would be larger than this, so that a page of large chunks stays bounded.
@@ -84,7 +84,7 @@ impl History {
 
     /// The sequence after which a reader goes on that has everything up to `id`.
     pub async fn cursor(&self, run: RunId, id: StreamId) -> Result<u64, HistoryError> {
-        let known = self.first_after(run, id.sequence.saturating_sub(1).min(LAST)).await?;
+        let known = self.reader(run, 0).first_after(id.sequence.saturating_sub(1).min(LAST)).await?;
         if known.is_some_and(|event| event.id() == id) {
             return Ok(id.sequence);
         }
@@ -97,14 +97,15 @@ impl History {
         if id <= (StreamId { millis: 0, sequence: 0 }) {
             return Ok(0);
         }
+        let mut reader = self.reader(run, 0);
         let guess = id.sequence.saturating_sub(1).min(LAST);
-        if id.sequence > 0 && self.first_after(run, guess).await?.is_some_and(|event| event.id() == id) {
+        if id.sequence > 0 && reader.first_after(guess).await?.is_some_and(|event| event.id() == id) {
             return Ok(guess);
         }
         let (mut low, mut high) = (0, LAST);
         while low < high {
             let middle = low + (high - low) / 2;
-            match self.first_after(run, middle).await? {
+            match reader.first_after(middle).await? {
                 // The first event beyond the middle is too early, and so is all before it.
                 Some(event) if event.id() < id => low = event.sequence,
                 _ => high = middle,
@@ -115,29 +116,18 @@ impl History {
 
     /// The last sequence up to `at` that an event has; 0 without any.
     pub(in crate::control) async fn last_until(&self, run: RunId, at: u64) -> Result<u64, HistoryError> {
+        let mut reader = self.reader(run, 0);
         let (mut low, mut high) = (0, at.min(LAST));
         // The usual cursor is an event's.
         let mut middle = high;
         while low < high {
-            match self.first_after(run, middle - 1).await? {
+            match reader.first_after(middle - 1).await? {
                 Some(event) if event.sequence <= high => low = event.sequence,
                 _ => high = middle - 1,
             }
             middle = low + (high - low).div_ceil(2);
         }
         Ok(low)
-    }
-
-    async fn first_after(&self, run: RunId, after: u64) -> Result<Option<Event>, HistoryError> {
-        self.reader(run, after).asking(1).first_now().await
-    }
-}
-
-impl HistoryReader {
-    /// The next event, whether or not something is missing before it.
-    async fn first_now(&mut self) -> Result<Option<Event>, HistoryError> {
-        self.fill().await?;
-        Ok(self.take())
     }
 }
 

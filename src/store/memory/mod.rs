@@ -3,6 +3,8 @@
 //!
 //! One mutex over everything makes every verb serializable.
 
+mod archives;
+mod artifacts;
 mod idempotency;
 mod list;
 mod run;

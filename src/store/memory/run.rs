@@ -83,6 +83,14 @@ impl Run {
         facts.filter(|event| event.kind.category == Category::Lifecycle).take(limit).cloned().collect()
     }
 
+    /// Removes the first events, at most `limit`; answers how many.
+    pub(super) fn trim_events(&mut self, limit: usize) -> usize {
+        let before = self.events.len();
+        let first: Vec<u64> = self.events.keys().copied().take(limit).collect();
+        self.events.retain(|sequence, _| !first.contains(sequence));
+        before - self.events.len()
+    }
+
     /// Takes an owned run from its dead owner.
     pub(super) fn requeue(&mut self) {
         self.row.status = RunStatus::Queued;

@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-use super::{list, run::Run, runbooks::Runbooks};
+use super::{archives::Archives, artifacts::Artifacts, list, run::Run, runbooks::Runbooks};
 use crate::{
     model::{Digest, Epoch, Lane, Micros, RunId, RunStatus, SessionId, TenantId, WorkerId},
     ports::{
@@ -20,6 +20,8 @@ pub(super) struct State {
     plans: BTreeMap<(TenantId, Digest), Plan>,
     runs: BTreeMap<RunId, Run>,
     workers: BTreeMap<WorkerId, Worker>,
+    pub(super) archives: Archives,
+    pub(super) artifacts: Artifacts,
     /// Of writes, by tenant and key.
     pub(super) answers: BTreeMap<(TenantId, String), IdempotentAnswer>,
     pub(super) runbooks: Runbooks,
@@ -121,6 +123,17 @@ impl State {
 
     pub(super) fn run(&self, id: RunId) -> Option<&Run> {
         self.runs.get(&id)
+    }
+
+    /// All runs, in the order of their ids.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Run> {
+        self.runs.values()
+    }
+
+    /// Removes a run that has ended; answers whether there was one.
+    pub(super) fn remove_ended(&mut self, id: RunId) -> bool {
+        let has_ended = self.runs.get(&id).is_some_and(|run| run.row.status.is_ended());
+        has_ended && self.runs.remove(&id).is_some()
     }
 
     pub(super) fn run_mut(&mut self, id: RunId) -> Option<&mut Run> {

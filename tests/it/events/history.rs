@@ -118,7 +118,7 @@ async fn a_thousand_events_are_quick_wherever_they_are() {
         let begin = Instant::now();
         let (events, _) = page(&scene, Some(&start), None, 1_000).await;
         assert_eq!(events.len(), 1_000);
-        assert!(begin.elapsed() < Duration::from_millis(500), "{start}: {:?}", begin.elapsed());
+        assert!(begin.elapsed() < Duration::from_secs(1), "{start}: {:?}", begin.elapsed());
     }
 }
 

@@ -1,5 +1,6 @@
 //! Events of runs: read back, and followed.
 
+mod archive;
 mod history;
 mod scene;
 mod stream;

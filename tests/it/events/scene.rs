@@ -34,6 +34,12 @@ impl Scene {
         Scene::of(Arc::new(MemoryStore::new()), feed, folder).created().await
     }
 
+    /// And the store once more, for its other ports.
+    pub async fn memory_and_store(feed: MemoryFeed) -> (Scene, Arc<MemoryStore>) {
+        let (folder, store) = (Arc::new(tempfile::tempdir().unwrap()), Arc::new(MemoryStore::new()));
+        (Scene::of(store.clone(), feed, folder).created().await, store)
+    }
+
     /// Two processes on one folder.
     pub async fn two_processes() -> (Scene, Scene) {
         let folder = Arc::new(tempfile::tempdir().unwrap());
@@ -127,7 +133,8 @@ impl Writer {
         let sequence = self.prev + 1;
         let prev = std::mem::replace(&mut self.prev, sequence);
         let kind = EventKind { category, action: action.to_owned() };
-        let timestamp = if self.stamp.0 > 0 { self.stamp } else { SystemClock.now() };
+        // Whole milliseconds, as in the JSON of events.
+        let timestamp = if self.stamp.0 > 0 { self.stamp } else { Micros(SystemClock.now().millis() * 1_000) };
         Arc::new(Event { run_id: RUN, timestamp, sequence, prev, source: None, event: kind, data })
     }
 
@@ -155,11 +162,20 @@ impl Writer {
     }
 
     pub async fn end(&mut self) {
+        self.commit_end().await;
+        self.show_rest().await;
+        self.feed.close(RUN);
+    }
+
+    /// Commits the end, and has not kept the chunks before it yet.
+    pub async fn commit_end(&mut self) {
         let event = self.assign(Category::Lifecycle, "run_finished", json!({"status": "succeeded"}));
         self.waiting.push(event);
         self.commit(RunStatus::Succeeded).await;
+    }
+
+    pub async fn show_rest(&mut self) {
         self.show(&async || {}).await;
-        self.feed.close(RUN);
     }
 
     async fn commit(&mut self, status: RunStatus) {

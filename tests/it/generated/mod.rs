@@ -5,6 +5,7 @@
 
 mod checks;
 mod document;
+mod operations;
 
 mod queries;
 mod types;
@@ -66,4 +67,9 @@ fn the_queries_are_those_of_the_contract() {
 #[test]
 fn the_limits_are_those_of_the_contract() {
     check("src/api/limits.rs", &checks::generate(&Document::read()));
+}
+
+#[test]
+fn the_operations_of_the_client_are_those_of_the_contract() {
+    check("src/client/operations.rs", &operations::generate(&Document::read()));
 }

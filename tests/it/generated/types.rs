@@ -70,7 +70,12 @@ fn structure(document: &Document, name: &str, schema: &Value) -> String {
         fields += &one_field(field, &kind, is_required, schema["default"] == false);
     }
     let default = if plain { ", Default" } else { "" };
-    let strict = if schema["additionalProperties"] == false { "#[serde(deny_unknown_fields)]\n" } else { "" };
+    // What is asked is read strictly; an answer may come from a newer server.
+    let strict = if schema["additionalProperties"] == false && document.bodies().contains(&name) {
+        "#[serde(deny_unknown_fields)]\n"
+    } else {
+        ""
+    };
     let about = doc(schema["description"].as_str(), "");
     format!(
         "{enums}{about}#[derive(Debug, Clone, PartialEq{default}, Serialize, Deserialize)]\n{strict}pub struct {name} {{\n{fields}}}\n\n"

@@ -100,12 +100,13 @@ impl Room {
         room
     }
 
-    /// Starts the server, again after a stop.
+    /// Starts the server, again after a stop; then at the same address, where its clients look for it.
     pub fn launch(&mut self) {
         self.starts += 1;
         let name = format!("up-{}", self.starts);
         let options: Vec<&str> = self.options.iter().map(String::as_str).collect();
-        let mut arguments = vec!["up", "--listen", "127.0.0.1:0", "--output", "json"];
+        let listen = self.url.strip_prefix("http://").unwrap_or("127.0.0.1:0").to_owned();
+        let mut arguments = vec!["up", "--listen", &listen, "--output", "json"];
         arguments.extend(options);
         self.running = Some(self.world.start_with(&name, &arguments));
         let out = self.world.path(&format!("{name}.out"));

@@ -2,10 +2,13 @@
 //! `schemas/openapi.yaml` before a test sees it.
 
 mod access;
+mod clients;
 mod contract;
 mod document;
 mod launch;
 mod limits;
+mod programs;
+mod runbooks;
 mod runs;
 mod sessions;
 mod stopping;

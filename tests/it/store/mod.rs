@@ -3,6 +3,8 @@
 //! A world has two handles, `a` and `b`: for SQLite two stores on one file, as in two processes; in memory
 //! the same store twice. A case that takes turns between them shows that nothing depends on who wrote.
 
+mod archives;
+mod artifacts;
 mod claims;
 mod commits;
 mod dirty;
@@ -111,6 +113,16 @@ conformance! {
         a_key_creates_once,
         one_of_many_requests_creates,
         a_session_is_created_once;
+    archives:
+        ended_runs_wait_for_their_archive,
+        events_of_many_runs_at_once,
+        an_archive_is_recorded_once,
+        rows_go_when_the_archive_is_old,
+        runs_go_with_everything;
+    artifacts:
+        an_artifact_replaces_the_one_of_its_name,
+        artifacts_are_listed_by_name,
+        artifacts_belong_to_a_run_of_the_tenant;
     dirty:
         any_text_and_number_comes_back,
         any_plan_and_worker_comes_back,

@@ -204,6 +204,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
         include_str!("../../../migrations/sqlite/0004_runbooks.down.sql"),
     ),
     (
+        include_str!("../../../migrations/sqlite/0005_archives.up.sql"),
+        include_str!("../../../migrations/sqlite/0005_archives.down.sql"),
+    ),
+    (
         include_str!("../../../migrations/sqlite/0006_idempotency.up.sql"),
         include_str!("../../../migrations/sqlite/0006_idempotency.down.sql"),
     ),

@@ -1,12 +1,11 @@
 //! Programs that are not ours, as people use them: curl, a browser, a Python reader of server-sent events.
 
-mod room;
-
 use std::process::Command;
 
 use serde_json::json;
 
-use self::room::Room;
+use super::{Room, programs};
+use crate::cli::world::World;
 
 /// Counts until it is told to stop; begins again when its worker is gone.
 const TICKER: &str = r#"version: 1
@@ -71,6 +70,16 @@ steps:
       seq -w 1 1000 >\"$OPSROOM_ARTIFACTS/numbers.txt\"
 ";
 
+/// A room with these runbooks in its folder; it does not wait long for runs when it stops.
+fn room(runbooks: &[(&str, &str)]) -> Room {
+    let world = World::new();
+    std::fs::create_dir(world.path("runbooks")).unwrap();
+    for (name, text) in runbooks {
+        std::fs::write(world.path("runbooks").join(format!("{name}.yaml")), text).unwrap();
+    }
+    Room::on(world, &["--drain", "1s"])
+}
+
 /// The `id:` lines of a stream.
 fn ids(stream: &str) -> Vec<&str> {
     stream.lines().filter_map(|line| line.strip_prefix("id: ")).collect()
@@ -78,11 +87,14 @@ fn ids(stream: &str) -> Vec<&str> {
 
 #[test]
 fn curl_starts_a_run_follows_it_resumes_and_reads_a_range() {
-    let room = Room::with(&[("report", REPORT)]);
-    let run = room.starts(&json!({"runbook": "report", "params": {"lines": 20}}));
+    let room = room(&[("report", REPORT)]);
+    let body = json!({"runbook": "report", "params": {"lines": 20}}).to_string();
+    let made = programs::curl(&room, &["--header", "content-type: application/json", "--data", &body, "/v1/runs"]);
+    assert_eq!(made.status, 201, "{made:?}");
+    let run = made.json()["id"].as_str().unwrap().to_owned();
     let path = format!("/v1/runs/{run}/events/stream");
 
-    let stream = room.curl(&[&path]);
+    let stream = programs::curl(&room, &[&path]);
     assert!(stream.head.contains("content-type: text/event-stream"), "{}", stream.head);
     let text = stream.text();
     let all = ids(&text);
@@ -90,14 +102,14 @@ fn curl_starts_a_run_follows_it_resumes_and_reads_a_range() {
     assert!(text.trim_end().lines().rev().nth(1).unwrap_or_default().starts_with("event: close"), "{text}");
 
     let middle = all.len() / 2;
-    let resumed = room.curl(&["--header", &format!("last-event-id: {}", all[middle]), &path]).text();
+    let resumed = programs::curl(&room, &["--header", &format!("last-event-id: {}", all[middle]), &path]).text();
     assert_eq!(ids(&resumed), all[middle + 1..]);
 
-    let artifacts = room.curl(&[&format!("/v1/runs/{run}/artifacts")]).json();
+    let artifacts = programs::curl(&room, &[&format!("/v1/runs/{run}/artifacts")]).json();
     let [file] = &artifacts["items"].as_array().unwrap()[..] else { panic!("{artifacts}") };
     assert!(file["name"].as_str().unwrap().ends_with("numbers.txt"), "{file}");
     let content = format!("/v1/artifacts/{}/content", file["id"].as_str().unwrap());
-    let part = room.curl(&["--range", "10-19", &content]);
+    let part = programs::curl(&room, &["--range", "10-19", &content]);
     assert_eq!((part.status, part.text().as_str()), (206, "0003\n0004\n"), "{}", part.head);
     assert!(part.head.contains("content-range: bytes 10-19/5000"), "{}", part.head);
 }
@@ -112,24 +124,25 @@ fn a_browser_signs_in_watches_cancels_and_goes_on_after_a_restart() {
     let path = Command::new("sh").args(["-c", "command -v \"$0\"", chromium]).output().unwrap().stdout;
     let path = String::from_utf8(path).unwrap();
 
-    let mut room = Room::with(&[("ticker", TICKER), ("hostile", HOSTILE), ("broken", BROKEN)]);
-    let pictures = room.path("pictures");
+    let mut room = room(&[("ticker", TICKER), ("hostile", HOSTILE), ("broken", BROKEN)]);
+    let pictures = room.world.path("pictures");
     std::fs::create_dir(&pictures).unwrap();
-    let browser = room.python("browser.py", &[path.trim(), pictures.to_str().unwrap()]);
+    let browser = programs::python(&room, "browser.py", &[path.trim(), pictures.to_str().unwrap()]);
     let lines = browser.ends(|line| {
         if line == "restart" {
-            room.restart();
+            room.stop();
+            room.launch();
         }
     });
-    assert!(lines.last().is_some_and(|line| line.starts_with("ok ")), "{lines:?}\n{}", room.errors());
+    assert!(lines.last().is_some_and(|line| line.starts_with("ok ")), "{lines:?}\n{}", room.log());
     println!("{lines:?}");
 }
 
 #[test]
 fn a_python_reader_gets_every_event_once_however_often_it_is_cut_off() {
-    let room = Room::with(&[("talk", TALK)]);
-    let run = room.starts(&json!({"runbook": "talk"}));
-    let lines = room.python("sse_reader.py", &[&run]).ends(|_| ());
+    let room = room(&[("talk", TALK)]);
+    let run = room.run("talk");
+    let lines = programs::python(&room, "sse_reader.py", &[&run]).ends(|_| ());
     let figures: serde_json::Value = serde_json::from_str(lines.last().unwrap()).unwrap();
     assert!(figures["durable"].as_u64().unwrap() >= 300 && figures["reconnects"].as_u64().unwrap() >= 20, "{figures}");
     println!("{figures}");

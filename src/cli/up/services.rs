@@ -1,0 +1,39 @@
+//! What the routes need, one line a service.
+
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    cli::embedded::Embedded,
+    control::{Handoff, Streams},
+    http::{Services, access::Access, health::Health, idempotency::Idempotency, metrics::Metrics},
+    model::{Lane, TenantId},
+};
+
+/// What a server has besides an opened data folder.
+pub struct Parts {
+    pub handoff: Handoff,
+    /// Runs that each lane executes at once.
+    pub slots: usize,
+    pub access: Access,
+    pub health: Health,
+    pub metrics: Metrics,
+}
+
+/// Event streams run on `tasks` and end with `stop`.
+pub fn all(embedded: &Embedded, parts: Parts, tasks: &TaskTracker, stop: &CancellationToken) -> Services {
+    let Parts { handoff, slots, access, health, metrics } = parts;
+    let world = &embedded.world;
+    let history = world.history(TenantId::DEFAULT);
+    Services {
+        runs: embedded.runs.clone().hand_to(handoff).serving(Lane::ALL, slots),
+        runbooks: embedded.runbooks.clone(),
+        sessions: embedded.sessions(),
+        streams: Streams::start(history, world.feed.clone(), tasks, stop.clone()),
+        access,
+        health,
+        metrics,
+        idempotency: Idempotency::new(embedded.store(), world.clock.clone(), TenantId::DEFAULT),
+        ids: world.ids.clone(),
+        clock: world.clock.clone(),
+    }
+}

@@ -1,0 +1,291 @@
+//! Makes the archives of ended runs, many runs to a file: in the background, and never more than half of the time.
+//!
+//! The file is durable before its archives are recorded, they are recorded before the chunks of their runs are
+//! deleted, and rows of events go later still. So at every moment the events of a run are somewhere, whole; what a
+//! crash leaves behind twice (a file that nothing is recorded in, chunks of an archived run) goes at the next start.
+
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    ArchiveError,
+    format::{self, Packed, Packer},
+};
+use crate::{
+    control::history::{History, HistoryError, event},
+    model::{Event, Micros, RunId},
+    ports::{
+        ArchiveRow, ArchiveStore, ArtifactError, ArtifactWriter, Artifacts, Clock, EndedRun, Spool, StoreError,
+        StoredEvent,
+    },
+};
+
+/// Runs in one file.
+const BATCH: usize = 256;
+
+/// Events read at once for many small runs; a run with more is read on its own.
+const EVENTS: usize = 8_192;
+
+/// A file that is larger gets no more runs.
+const FILE: u64 = 64 << 20;
+
+/// How often to look for ended runs while there are none.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// The last words of a run may come a moment after its end was committed; until then it waits.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+
+/// Where archives are among the artifacts; no run has such an id.
+const FOLDER: &str = "archives";
+
+/// Names looked up at once when tidying up.
+const SLICE: usize = 500;
+
+#[derive(Debug, thiserror::Error)]
+enum ArchivingError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Artifacts(#[from] ArtifactError),
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+}
+
+/// The loop that archives ended runs.
+#[derive(Clone)]
+pub struct Archiver {
+    index: Arc<dyn ArchiveStore>,
+    artifacts: Arc<dyn Artifacts>,
+    spool: Arc<dyn Spool>,
+    clock: Arc<dyn Clock>,
+    /// Of rows and chunks, not of archives.
+    history: History,
+}
+
+impl std::fmt::Debug for Archiver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Archiver").finish_non_exhaustive()
+    }
+}
+
+/// A file of archives that is being written.
+struct Pack {
+    writer: Box<dyn ArtifactWriter>,
+    name: String,
+    size: u64,
+    rows: Vec<ArchiveRow>,
+}
+
+impl Archiver {
+    pub fn new(
+        index: Arc<dyn ArchiveStore>,
+        artifacts: Arc<dyn Artifacts>,
+        spool: Arc<dyn Spool>,
+        clock: Arc<dyn Clock>,
+        history: History,
+    ) -> Archiver {
+        Archiver { index, artifacts, spool, clock, history: history.without_archives() }
+    }
+
+    /// Archives what has ended and what ends, until `stop` fires.
+    pub async fn run(self, stop: CancellationToken) {
+        if let Err(error) = self.tidy().await {
+            tracing::warn!(%error, "leftovers of archiving could not be removed; the next start tries again");
+        }
+        let mut waiting = HashMap::new();
+        loop {
+            let begin = Instant::now();
+            let archived = match self.batch(&mut waiting).await {
+                Ok(archived) => archived,
+                Err(error) => {
+                    tracing::warn!(%error, "ended runs could not be archived; trying again");
+                    0
+                }
+            };
+            let pause = if archived > 0 { begin.elapsed().min(PAUSE) } else { PAUSE };
+            if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Archives everything that has ended; answers how many runs. For tests and for whoever waits.
+    pub async fn catch_up(&self) -> Result<usize, ArchiveError> {
+        let (mut waiting, mut total) = (HashMap::new(), 0);
+        loop {
+            match self.batch(&mut waiting).await {
+                Ok(0) => return Ok(total),
+                Ok(archived) => total += archived,
+                Err(ArchivingError::Store(error)) => return Err(error.into()),
+                Err(error) => return Err(ArchiveError::Store(StoreError::Unavailable(error.to_string()))),
+            }
+        }
+    }
+
+    /// Archives some runs, in one file; answers how many. `waiting`: runs that are not to be tried before a time.
+    async fn batch(&self, waiting: &mut HashMap<RunId, Micros>) -> Result<usize, ArchivingError> {
+        let now = self.clock.now();
+        waiting.retain(|_, until| *until > now);
+        let mut ended = self.index.unarchived(BATCH + waiting.len()).await?;
+        ended.retain(|run| !waiting.contains_key(&run.run));
+        let Some(first) = ended.first() else { return Ok(0) };
+        let name = format!("{FOLDER}/{}-{}", first.run, now.0);
+        let mut pack = Pack { writer: self.artifacts.begin().await?, name, size: 0, rows: Vec::new() };
+        let (quiet, talkative) = self.split(&ended).await?;
+        let small = self.small(&mut pack, &quiet).await?;
+        let rest = quiet.iter().filter(|run| !small.contains(&run.run));
+        for run in rest.chain(&talkative) {
+            if pack.size > FILE {
+                break;
+            }
+            self.large(&mut pack, run).await?;
+        }
+        let complete: HashSet<RunId> = pack.rows.iter().map(|row| row.run).collect();
+        for run in ended.iter().filter(|run| !complete.contains(&run.run)) {
+            waiting.insert(run.run, Micros(now.0 + 1_000_000));
+        }
+        self.record(pack).await?;
+        self.forget(talkative.iter().map(|run| run.run).filter(|run| complete.contains(run)).collect()).await?;
+        Ok(complete.len())
+    }
+
+    /// Runs without chunks, and runs with.
+    async fn split(&self, ended: &[EndedRun]) -> Result<(Vec<EndedRun>, Vec<EndedRun>), ArchivingError> {
+        let (spool, ended) = (self.spool.clone(), ended.to_vec());
+        blocking(move || Ok(ended.into_iter().partition(|run| spool.size(run.run).is_ok_and(|size| size == 0)))).await
+    }
+
+    /// Packs runs whose events are only rows, and few; answers those that were looked at.
+    async fn small(&self, pack: &mut Pack, runs: &[EndedRun]) -> Result<HashSet<RunId>, ArchivingError> {
+        let ids: Vec<RunId> = runs.iter().map(|run| run.run).collect();
+        let mut rows = self.index.events_of(&ids, EVENTS).await?;
+        let looked_at = rows.iter().map(|(run, _)| *run).collect();
+        let now = self.clock.now();
+        let heads: HashMap<RunId, &EndedRun> = runs.iter().map(|run| (run.run, run)).collect();
+        rows.retain(|(run, events)| heads.get(run).is_some_and(|run| is_complete(run, events) || is_late(run, now)));
+        let packed = blocking(move || pack_all(rows)).await?;
+        let mut bytes = Vec::new();
+        for (run, archive, packed) in packed {
+            bytes.extend_from_slice(&archive);
+            pack.note(run, packed, now);
+        }
+        pack.writer.write(bytes.into()).await?;
+        Ok(looked_at)
+    }
+
+    /// Packs one run, a piece at a time.
+    async fn large(&self, pack: &mut Pack, run: &EndedRun) -> Result<(), ArchivingError> {
+        let mut reader = self.history.reader(run.run, 0);
+        let mut compressor = format::compressor()?;
+        let mut packer = Packer::new(run.run, &mut compressor);
+        let (position, mut last) = (pack.size, 0);
+        while let Some(event) = reader.next().await? {
+            last = event.sequence;
+            packer.push(&event)?;
+            let ready = packer.take();
+            if !ready.is_empty() {
+                pack.append(ready).await?;
+            }
+        }
+        let (rest, packed) = packer.finish()?;
+        pack.append(rest).await?;
+        let now = self.clock.now();
+        // What was written of a run that has more to say is passed over.
+        if last == run.sequence_head || is_late(run, now) {
+            pack.rows.push(row(run.run, &pack.name, position, packed, now));
+        }
+        Ok(())
+    }
+
+    async fn record(&self, pack: Pack) -> Result<(), ArchivingError> {
+        if !pack.rows.is_empty() {
+            pack.writer.finish(&pack.name).await?;
+            self.index.record_archives(&pack.rows).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes the chunks of archived runs.
+    async fn forget(&self, runs: Vec<RunId>) -> Result<(), ArchivingError> {
+        let spool = self.spool.clone();
+        blocking(move || runs.into_iter().try_for_each(|run| spool.remove(run))).await
+    }
+
+    /// Removes what a crash has left behind.
+    async fn tidy(&self) -> Result<(), ArchivingError> {
+        for names in self.artifacts.list(FOLDER).await?.chunks(SLICE) {
+            for name in self.index.unknown_packs(names).await? {
+                self.artifacts.delete(&name).await?;
+            }
+        }
+        let spool = self.spool.clone();
+        let runs = blocking(move || spool.runs(usize::MAX)).await?;
+        for runs in runs.chunks(SLICE) {
+            self.forget(self.index.settled(runs).await?).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Pack {
+    async fn append(&mut self, bytes: Vec<u8>) -> Result<(), ArchivingError> {
+        self.size += bytes.len() as u64;
+        Ok(self.writer.write(bytes.into()).await?)
+    }
+
+    /// The archive of a run comes next in the file.
+    fn note(&mut self, run: RunId, packed: Packed, now: Micros) {
+        self.rows.push(row(run, &self.name, self.size, packed, now));
+        self.size += packed.size;
+    }
+}
+
+fn row(run: RunId, artifact: &str, position: u64, packed: Packed, at: Micros) -> ArchiveRow {
+    let Packed { size, digest, head, events, last_sequence } = packed;
+    ArchiveRow { run, artifact: artifact.to_owned(), position, size, digest, head, events, last_sequence, at }
+}
+
+/// Whether nothing is missing between the events, and after them.
+fn is_complete(run: &EndedRun, events: &[StoredEvent]) -> bool {
+    let mut last = 0;
+    events.iter().all(|event| event.prev <= std::mem::replace(&mut last, event.sequence)) && last == run.sequence_head
+}
+
+/// Whether what is still missing will not come any more.
+fn is_late(run: &EndedRun, now: Micros) -> bool {
+    now.since(run.ended_at) > LAST_WORDS
+}
+
+fn pack_all(runs: Vec<(RunId, Vec<StoredEvent>)>) -> io::Result<Vec<(RunId, Vec<u8>, Packed)>> {
+    let mut compressor = format::compressor()?;
+    let pack = |(run, events): (RunId, Vec<StoredEvent>)| {
+        let mut packer = Packer::new(run, &mut compressor);
+        let mut archive = Vec::new();
+        for stored in events {
+            let event: Event = event(run, stored);
+            packer.push(&event)?;
+            archive.extend(packer.take());
+        }
+        let (rest, packed) = packer.finish()?;
+        archive.extend(rest);
+        Ok((run, archive, packed))
+    };
+    runs.into_iter().map(pack).collect()
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, ArchivingError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    Ok(done.unwrap_or_else(|error| Err(io::Error::other(error)))?)
+}
