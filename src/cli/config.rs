@@ -6,12 +6,14 @@ use std::{
     collections::BTreeMap,
     ffi::OsString,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use super::fault::Fault;
 use crate::{
     actions::{HttpConfig, Network},
     client::Key,
+    control::KEPT,
     system::{EnvSecrets, tls},
 };
 
@@ -46,6 +48,8 @@ pub struct ServerConfig {
 pub struct DataConfig {
     /// `--data-dir`, else `OPSROOM_DATA_DIR`, else `opsroom` in the XDG data folder.
     pub folder: PathBuf,
+    /// `OPSROOM_RETENTION_DAYS`: how long ended runs, their artifacts and their archives are kept; 90 by default.
+    pub retention: Duration,
 }
 
 impl DataConfig {
@@ -141,7 +145,7 @@ impl Config {
 
     fn from_variables(variables: &Variables, data_dir: Option<&Path>, server: Option<&str>) -> Result<Config, Fault> {
         Ok(Config {
-            data: DataConfig { folder: data_folder(variables, data_dir)? },
+            data: DataConfig { folder: data_folder(variables, data_dir)?, retention: retention(variables)? },
             log: LogConfig {
                 filter: variables.text("OPSROOM_LOG").unwrap_or("warn,sqlx::query=error").to_owned(),
                 json: log_format(variables)?,
@@ -202,6 +206,15 @@ fn key(text: &str) -> Result<Key, Fault> {
     Key::new(text).map_err(|error| {
         Fault::refused("BAD_CONFIG", format!("OPSROOM_KEY: {error}"))
             .help("put the key of the server there, or the path of a file with it into OPSROOM_KEY_FILE")
+    })
+}
+
+fn retention(variables: &Variables) -> Result<Duration, Fault> {
+    let Some(text) = variables.text("OPSROOM_RETENTION_DAYS") else { return Ok(KEPT) };
+    let days = text.parse().ok().filter(|days| (1..=36_500).contains(days));
+    days.map(|days: u64| Duration::from_secs(days * 86_400)).ok_or_else(|| {
+        Fault::refused("BAD_CONFIG", format!("OPSROOM_RETENTION_DAYS is `{text}`"))
+            .help("write a number of days from 1 to 36500")
     })
 }
 
@@ -288,7 +301,12 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_refused() {
         let home = ("HOME", "/h");
-        for bad in [("OPSROOM_LOG_FORMAT", "xml"), ("OPSROOM_HTTP_ALLOW", "10.0.0.0/99"), ("OPSROOM_KEY", "a b")] {
+        for bad in [
+            ("OPSROOM_LOG_FORMAT", "xml"),
+            ("OPSROOM_HTTP_ALLOW", "10.0.0.0/99"),
+            ("OPSROOM_RETENTION_DAYS", "0"),
+            ("OPSROOM_KEY", "a b"),
+        ] {
             let fault = Config::from_variables(&variables([home, bad]), None, None).unwrap_err();
             assert_eq!((&*fault.code, fault.exit), ("BAD_CONFIG", 2));
         }

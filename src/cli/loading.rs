@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     actions,
+    control::StoredVersion,
     runbook::{
         self, Beside, Bundle, Compiled, Diagnostic, ParamSpec, Plan, diagnostic,
         params::{self, ParamProblem},
@@ -33,7 +34,7 @@ pub struct Loaded {
     /// The files that belong to it.
     pub bundle: Bundle,
     /// Of a stored runbook; its files are stored already.
-    pub version: Option<u32>,
+    pub version: Option<StoredVersion>,
 }
 
 /// A runbook file as it was read.

@@ -12,7 +12,7 @@ use super::{
     loading::{self, Loaded},
 };
 use crate::{
-    control::{RunbookVersion, RunbooksError},
+    control::{RunbookVersion, RunbooksError, StoredVersion},
     model::TenantId,
     runbook::{Bundle, SHIPPED, Shipped, diagnostic},
 };
@@ -97,7 +97,8 @@ async fn find(embedded: &Embedded, name: &str, version: Option<u32>) -> Result<S
     match runbooks.find(TenantId::DEFAULT, name, version).await {
         Ok(RunbookVersion { row, plan }) => {
             let (_, source) = runbooks.source(TenantId::DEFAULT, name, row.version).await?;
-            let loaded = Loaded { plan, source: source.into(), bundle: Bundle::default(), version: Some(row.version) };
+            let version = Some(StoredVersion { number: row.version, plan: row.plan });
+            let loaded = Loaded { plan, source: source.into(), bundle: Bundle::default(), version };
             Ok(Stored { found: Some(loaded), names: Vec::new() })
         }
         Err(RunbooksError::NotFound(_)) => {

@@ -89,7 +89,8 @@ pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
             }
             Some(Command::Show { name }) => {
                 look(&place).await?;
-                show(out, &client.get_runbook(name).await?);
+                let runbook = client.get_runbook(name).await?;
+                show(out, &runbook, pictured(&place, name).await?);
             }
             Some(Command::Source { name }) => source(out, client, name).await?,
             Some(Command::Versions { name, limit }) => versions(out, client, name, (*limit).into()).await?,
@@ -148,7 +149,14 @@ fn row(runbook: &Runbook) -> [String; 5] {
     ]
 }
 
-fn show(out: &Out, runbook: &Runbook) {
+/// The problems of a file with its lines, which only the data folder keeps.
+async fn pictured(place: &Place, name: &str) -> Result<Option<String>, Fault> {
+    let Some(embedded) = place.embedded() else { return Ok(None) };
+    let problem = embedded.runbooks.view(TenantId::DEFAULT, name).await?.problem;
+    Ok(problem.map(|problem| diagnostic::to_text(&problem.diagnostics, &problem.text, Out::is_coloured())))
+}
+
+fn show(out: &Out, runbook: &Runbook, pictured: Option<String>) {
     if out.is_json() {
         out.json(runbook);
         return;
@@ -166,12 +174,8 @@ fn show(out: &Out, runbook: &Runbook) {
     }
     if let Some(problem) = &runbook.problem {
         out.line(format!("\n{} since {}:", printable(&problem.file), date_time(problem.since)));
-        for found in &problem.diagnostics {
-            out.line(format!("  {}", diagnostic_line(found)));
-            if let Some(help) = &found.help {
-                out.line(format!("    help: {}", printable(help)));
-            }
-        }
+        let lines = || problem.diagnostics.iter().map(diagnostic_line).collect::<Vec<_>>().join("\n");
+        out.line(pictured.unwrap_or_else(lines));
     }
 }
 
@@ -251,7 +255,7 @@ async fn put(out: &Out, client: &Client, file: &Path) -> Result<(), Fault> {
     let Loaded { plan, source, bundle, .. } = loading::load(file, out)?;
     let name = file.file_name().map(|name| name.to_string_lossy().into_owned());
     let body = source_of(source.to_string(), name, &bundle);
-    show(out, &client.put_runbook(&plan.name, &body).await?);
+    show(out, &client.put_runbook(&plan.name, &body).await?, None);
     Ok(())
 }
 

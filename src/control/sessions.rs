@@ -72,7 +72,7 @@ pub enum Opened {
 /// The service over the sessions of one tenant. Cheap to clone.
 #[derive(Clone)]
 pub struct Sessions {
-    sessions: Arc<dyn SessionStore>,
+    rows: Arc<dyn SessionStore>,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
@@ -88,13 +88,13 @@ impl std::fmt::Debug for Sessions {
 impl Sessions {
     /// `store` has the runs of the sessions.
     pub fn new(
-        sessions: Arc<dyn SessionStore>,
+        rows: Arc<dyn SessionStore>,
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
         ids: Arc<dyn Ids>,
         tenant: TenantId,
     ) -> Sessions {
-        Sessions { sessions, store, clock, ids, tenant }
+        Sessions { rows, store, clock, ids, tenant }
     }
 
     /// Opens a session; with a key (and the digest of the request), once for each key.
@@ -113,24 +113,24 @@ impl Sessions {
             let (status, body) = answer(&view);
             Idempotency { tenant, key, answer: IdempotentAnswer { request, status, body, created_at } }
         });
-        let creation = self.sessions.create_session(&view.row, idempotency.as_ref()).await?;
+        let creation = self.rows.create_session(&view.row, idempotency.as_ref()).await?;
         Ok(SubmitError::check(creation)?.map_or(Opened::Created(view), Opened::Replayed))
     }
 
     pub async fn get(&self, session: SessionId) -> Result<SessionView, SessionsError> {
-        let row = self.sessions.session(self.tenant, session).await?.ok_or(SessionsError::NotFound(session))?;
+        let row = self.rows.session(self.tenant, session).await?.ok_or(SessionsError::NotFound(session))?;
         Ok(self.with_lanes(vec![row]).await?.remove(0))
     }
 
     /// Newest first.
     pub async fn list(&self, filter: &SessionFilter) -> Result<Page<SessionView>, SessionsError> {
-        let page = self.sessions.sessions(self.tenant, filter).await?;
+        let page = self.rows.sessions(self.tenant, filter).await?;
         Ok(Page { items: self.with_lanes(page.items).await?, more: page.more })
     }
 
     /// Renames, archives or reopens a session.
     pub async fn update(&self, session: SessionId, change: &SessionChange) -> Result<SessionView, SessionsError> {
-        let row = self.sessions.update_session(self.tenant, session, change, self.clock.now()).await?;
+        let row = self.rows.update_session(self.tenant, session, change, self.clock.now()).await?;
         let row = row.ok_or(SessionsError::NotFound(session))?;
         Ok(self.with_lanes(vec![row]).await?.remove(0))
     }

@@ -22,6 +22,7 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 use tokio::{sync::Notify, time::Instant};
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 
 use super::{
     contract,
@@ -108,6 +109,17 @@ pub fn replayed(answer: IdempotentAnswer, request: Digest) -> Result<Response, P
         return Ok(status.into_response());
     }
     Ok(respond::json_bytes(status, answer.body))
+}
+
+/// The answer that was kept for something that was made, with its place below `folder` again.
+pub fn replayed_made(answer: IdempotentAnswer, folder: &str) -> Result<Response, Problem> {
+    #[derive(serde::Deserialize)]
+    struct Made {
+        id: Uuid,
+    }
+    let Made { id } = serde_json::from_slice(&answer.body).map_err(Problem::internal)?;
+    let request = answer.request;
+    Ok(respond::at(&format!("{folder}/{id}"), replayed(answer, request)?))
 }
 
 fn key(headers: &HeaderMap) -> Result<Option<String>, Problem> {

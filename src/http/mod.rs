@@ -8,6 +8,7 @@
 
 pub mod access;
 mod aliases;
+mod artifacts;
 pub mod contract;
 mod docs;
 pub mod documents;
@@ -20,6 +21,7 @@ pub mod metrics;
 pub mod plan_document;
 mod plans;
 pub mod problem;
+mod ranges;
 mod reference;
 mod request;
 pub mod respond;
@@ -28,6 +30,7 @@ mod runs;
 pub mod server;
 mod sessions;
 mod sse;
+mod step_log;
 mod ui;
 mod validate;
 
@@ -43,7 +46,7 @@ use self::{
     problem::{Code, Problem},
 };
 use crate::{
-    control::{Runbooks, Runs, Sessions, Streams},
+    control::{RunArtifacts, Runbooks, Runs, Sessions, Streams},
     ports::{Clock, Ids},
 };
 
@@ -54,6 +57,7 @@ pub struct Nouns {
     pub runbooks: Runbooks,
     pub sessions: Sessions,
     pub streams: Streams,
+    pub artifacts: RunArtifacts,
     pub clock: Arc<dyn Clock>,
     pub ids: Arc<dyn Ids>,
 }
@@ -83,7 +87,7 @@ pub fn router(services: Services) -> Router {
         .merge(aliases::routes(nouns.streams.clone()))
         .merge(docs::routes())
         .merge(health::routes(health))
-        .merge(metrics::routes(metrics))
+        .merge(metrics::routes(metrics, nouns.runs.clone()))
         .merge(noun_routes(nouns))
         .merge(ui::routes());
     routes
@@ -107,9 +111,11 @@ pub fn local(nouns: Nouns, caller: Caller) -> Router {
 }
 
 fn noun_routes(nouns: Nouns) -> Router {
-    let Nouns { runs, runbooks, sessions, streams, clock, ids: _ } = nouns;
+    let Nouns { runs, runbooks, sessions, streams, artifacts, clock, ids: _ } = nouns;
     Router::new()
-        .merge(events::routes(streams))
+        .merge(artifacts::routes(artifacts))
+        .merge(events::routes(streams.clone()))
+        .merge(step_log::routes(runs.clone(), streams))
         .merge(lanes::routes(runs.clone()))
         .merge(plans::routes(runbooks.clone()))
         .merge(runbooks::routes(runbooks.clone()))

@@ -48,9 +48,13 @@ pub fn cached_by(
 
 /// `201` with the place of what was made.
 pub fn created(location: &str, value: &impl Serialize) -> Result<Response, Problem> {
-    let mut response = json(StatusCode::CREATED, value)?;
+    Ok(at(location, json(StatusCode::CREATED, value)?))
+}
+
+/// An answer with the place of what it is about.
+pub fn at(location: &str, mut response: Response) -> Response {
     set(&mut response, header::LOCATION, location);
-    Ok(response)
+    response
 }
 
 /// A text of some media type.

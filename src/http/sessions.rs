@@ -67,10 +67,7 @@ async fn create(
     let answer = |view: &SessionView| (201, serde_json::to_vec(&documents::session(view)).unwrap_or_default());
     match sessions.create(new, once, &answer).await? {
         Opened::Created(view) => respond::created(&format!("/v1/sessions/{}", view.row.id), &documents::session(&view)),
-        Opened::Replayed(answer) => {
-            let request = answer.request;
-            idempotency::replayed(answer, request)
-        }
+        Opened::Replayed(answer) => idempotency::replayed_made(answer, "/v1/sessions"),
     }
 }
 

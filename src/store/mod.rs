@@ -10,4 +10,4 @@ mod sqlite;
 mod text;
 
 pub use memory::MemoryStore;
-pub use sqlite::SqliteStore;
+pub use sqlite::{EndedRun, SqliteStore};

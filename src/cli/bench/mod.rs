@@ -6,6 +6,7 @@
 mod floor;
 mod rig;
 mod room;
+mod seed;
 mod stats;
 mod steps;
 mod workloads;
@@ -46,6 +47,7 @@ enum Workload {
     Pickup(steps::Options),
     /// A chain of 40 processes (`/bin/true`)
     Spawn(steps::Options),
+    Seed(seed::Options),
     Up(room::up::Options),
     Http(room::http::Options),
     Sse(room::sse::Options),
@@ -63,6 +65,7 @@ pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
         Workload::Throughput(options) => steps::execute(context, steps::Kind::Throughput, options),
         Workload::Pickup(options) => steps::execute(context, steps::Kind::Pickup, options),
         Workload::Spawn(options) => steps::execute(context, steps::Kind::Spawn, options),
+        Workload::Seed(options) => seed::execute(context, options),
         Workload::Up(options) => room::execute(context, options),
         Workload::Http(options) => room::execute(context, options),
         Workload::Sse(options) => room::execute(context, options),

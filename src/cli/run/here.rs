@@ -22,7 +22,7 @@ use crate::{
         place::Answering,
         sessions::labels,
     },
-    control::{Owned, StoredVersion, Submission, Wishes},
+    control::{Owned, Submission, Wishes},
     model::{Event, RunId, SessionId, TenantId},
     ports::{Subscription, Trigger},
 };
@@ -32,7 +32,7 @@ pub fn run(context: &Context, options: &Options) -> Result<u8, Fault> {
     let params = loading::bind(&loaded.plan, &options.params)?;
     let Loaded { plan, source, bundle, version } = loaded;
     let wishes = Wishes {
-        version: version.map(|number| StoredVersion { number, plan: plan.digest() }),
+        version,
         session: options.session.map(SessionId),
         lane: options.lane,
         priority: options.priority,

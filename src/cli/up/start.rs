@@ -90,7 +90,9 @@ impl Started {
 
 pub async fn start(context: &Context, options: &Options) -> Result<Started, Fault> {
     let ground = Ground::take(&context.config, options).await?;
-    let embedded = Embedded::open(&context.config).await?;
+    let mut embedded = Embedded::open(&context.config).await?;
+    // Runs under way wait for a store that is full or away, instead of being given up.
+    embedded.world.limits.patient = true;
     let worker = embedded.start_worker(&context.config).await?;
     ground.build(options, embedded, worker)
 }
@@ -133,21 +135,16 @@ impl Ground {
         let lanes = worker.lanes().accept(handoff.clone()).halt_on(halt.clone()).report_to(loops::count_ends(&tasks));
         let serving = LaneConfig { lanes: Lane::ALL.to_vec(), slots: options.slots.get() };
         let (alive, stop) = (LanesAlive::default(), stop_lanes.clone());
-        let living = alive.living();
+        let (living, served) = (alive.living(), serving.clone());
         let lanes = tasks.spawn(async move {
             let _living = living;
-            lanes.serve(&serving, stop).await
+            lanes.serve(&served, stop).await
         });
         worker.sweep();
         let folder = loops::runbook_folder(options.runbooks.as_deref());
         loops::start(&tasks, &stop_loops, &embedded, &metrics, folder.as_deref());
-        let parts = Parts {
-            handoff,
-            slots: options.slots.get(),
-            access: access.clone(),
-            health: probes::health(&embedded, alive, folder),
-            metrics,
-        };
+        let health = probes::health(&embedded, alive, folder);
+        let parts = Parts { handoff, lanes: serving, access: access.clone(), health, metrics };
         let services = services::all(&embedded, parts, &tasks, &stop_server);
         tasks.spawn(server::serve(listener, http::router(services), limits(), stop_server.clone()));
         tell(&mut lock, &url, key_file)?;

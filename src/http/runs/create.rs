@@ -46,10 +46,7 @@ pub(super) async fn one(
             let row = rows.first().ok_or_else(|| Problem::internal("a submission made no run"))?;
             respond::created(&format!("/v1/runs/{}", row.id), &documents::run(row, now))
         }
-        Submitted::Replayed(answer) => {
-            let request = answer.request;
-            idempotency::replayed(answer, request)
-        }
+        Submitted::Replayed(answer) => idempotency::replayed_made(answer, "/v1/runs"),
     }
 }
 
@@ -157,7 +154,7 @@ fn not_found(error: RunbooksError, at: &str) -> Problem {
         RunbooksError::NoSuchVersion { .. } => missing("version"),
         RunbooksError::Store(error) => error.into(),
         RunbooksError::Plan(error) => OwnError::from(error).into(),
-        other => Problem::internal(other),
+        other => other.into(),
     }
 }
 

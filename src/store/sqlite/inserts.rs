@@ -22,9 +22,9 @@ pub(super) fn openings_json(runs: &[NewRun]) -> String {
 }
 
 /// The third argument of `create_runs.sql`.
-pub(super) fn labels_json(runs: &[NewRun]) -> String {
-    let row = |run: &NewRun, name: &String, value| (Hex(run.tenant.0), name.clone(), label_text(value), Hex(run.id.0));
-    let rows = runs.iter().flat_map(|run| run.labels.iter().map(move |(name, value)| row(run, name, value)));
+pub(super) fn labels_json<'a>(runs: impl IntoIterator<Item = &'a NewRun>) -> String {
+    let row = |run: &NewRun, name: &'a str, value| (Hex(run.tenant.0), name, label_text(value), Hex(run.id.0));
+    let rows = runs.into_iter().flat_map(|run| run.labels.iter().map(move |(name, value)| row(run, name, value)));
     arguments::json(&rows.collect::<Vec<_>>())
 }
 

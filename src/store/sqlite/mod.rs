@@ -23,6 +23,7 @@ mod probe;
 mod reads;
 mod rows;
 mod runbooks;
+mod seed;
 mod sessions;
 mod writer;
 
@@ -34,6 +35,7 @@ use sqlx::{
     sqlite::{SqliteArguments, SqliteRow},
 };
 
+pub use self::seed::EndedRun;
 use self::{
     arguments::{Hex, arguments, hex_list, id},
     errors::store_error,
@@ -73,6 +75,12 @@ impl SqliteStore {
     /// the floor that a benchmark compares commits with.
     pub async fn one_row_commit_floor(&self, n: usize) -> Result<Vec<Duration>, StoreError> {
         self.writer.floor(include_str!("queries/probe.sql"), n).await.map_err(|error| store_error(&error))
+    }
+
+    /// Writes ended runs in one transaction, for measurements on a store that is full. Nobody else may write
+    /// runs meanwhile.
+    pub async fn seed(&self, runs: &[EndedRun]) -> Result<(), StoreError> {
+        seed::seed(self, runs).await
     }
 
     /// Lets the file grow to so many pages only, for this connection: what a full disk looks like.

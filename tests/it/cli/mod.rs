@@ -9,5 +9,4 @@ mod recovery;
 mod runbooks;
 mod runs;
 mod shipped;
-mod up;
 pub mod world;

@@ -2,12 +2,19 @@
 //! `schemas/openapi.yaml` before a test sees it.
 
 mod access;
+mod artifacts;
 mod clients;
+mod conformance;
 mod contract;
+mod disk;
 mod document;
+mod events;
 mod launch;
 mod limits;
 mod programs;
+mod runbooks;
+mod runs;
+mod sessions;
 mod stopping;
 
 pub use launch::{Answer, Room};

@@ -3,80 +3,47 @@
 use std::fs;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::world::{PATIENCE, Running, World, until};
+use super::{Answer, Room};
+use crate::cli::world::{World, until};
 
 /// The server with its folder `books`.
 struct Up {
-    world: World,
-    _running: Running,
-    url: String,
-    key: String,
-    runtime: tokio::runtime::Runtime,
-    client: reqwest::Client,
-}
-
-struct Answer {
-    status: StatusCode,
-    etag: String,
-    text: String,
-}
-
-impl Answer {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
-    }
+    room: Room,
 }
 
 impl Up {
     fn start(files: &[(&str, &str)]) -> Up {
-        Up::with(World::new(), files, &["--runbooks", "books"])
+        Up::with(files, &["--runbooks", "books"])
     }
 
-    fn with(world: World, files: &[(&str, &str)], options: &[&str]) -> Up {
+    fn with(files: &[(&str, &str)], options: &[&str]) -> Up {
+        let world = World::new();
         fs::create_dir(world.path("books")).unwrap();
         for (name, text) in files {
             fs::write(world.path("books").join(name), text).unwrap();
         }
-        let mut arguments = vec!["up", "--listen", "127.0.0.1:0", "--output", "json"];
-        arguments.extend(options);
-        let running = world.start_with("up", &arguments);
-        let mut url = String::new();
-        until("it listens", || {
-            let said = fs::read_to_string(world.path("up.out")).unwrap();
-            let line = said.lines().next().and_then(|line| serde_json::from_str::<Value>(line).ok());
-            url = line.and_then(|line| line["url"].as_str().map(str::to_owned)).unwrap_or_default();
-            !url.is_empty()
-        });
-        let key = fs::read_to_string(world.data().join("api.key")).unwrap().trim().to_owned();
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let (runtime, client) = (tokio::runtime::Runtime::new().unwrap(), reqwest::Client::new());
-        Up { world, _running: running, url, key, runtime, client }
-    }
-
-    fn ask(&self, method: Method, path: &str, body: Option<Value>, tag: Option<&str>) -> Answer {
-        let mut request = self.client.request(method, format!("{}{path}", self.url)).bearer_auth(&self.key);
-        request = body.iter().fold(request, |request, body| request.json(body));
-        request = tag.iter().fold(request, |request, tag| request.header("if-none-match", *tag));
-        self.runtime.block_on(async {
-            let response = request.timeout(PATIENCE).send().await.unwrap();
-            let etag = response.headers().get("etag").map(|tag| tag.to_str().unwrap().to_owned()).unwrap_or_default();
-            Answer { status: response.status(), etag, text: response.text().await.unwrap() }
-        })
+        Up { room: Room::on(world, options) }
     }
 
     fn get(&self, path: &str) -> Answer {
-        self.ask(Method::GET, path, None, None)
+        self.room.get(path)
     }
 
+    /// The same for a caller who has something already.
+    fn again(&self, path: &str, tag: &str) -> Answer {
+        self.room.send(self.room.request("GET", path).header("if-none-match", tag))
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "called with `json!` only")]
     fn post(&self, path: &str, body: Value) -> Answer {
-        self.ask(Method::POST, path, Some(body), None)
+        self.room.post(path, &body)
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "called with `json!` only")]
     fn put(&self, name: &str, body: Value) -> Answer {
-        self.ask(Method::PUT, &format!("/v1/runbooks/{name}"), Some(body), None)
+        self.room.put(&format!("/v1/runbooks/{name}"), &body)
     }
 
     fn version(&self, name: &str) -> u64 {
@@ -89,9 +56,9 @@ impl Up {
 
     /// As most editors save.
     fn save(&self, name: &str, text: &str) {
-        let beside = self.world.path("books").join(".saving");
+        let beside = self.room.world.path("books").join(".saving");
         fs::write(&beside, text).unwrap();
-        fs::rename(beside, self.world.path("books").join(name)).unwrap();
+        fs::rename(beside, self.room.world.path("books").join(name)).unwrap();
     }
 }
 
@@ -111,20 +78,20 @@ fn a_run_keeps_the_version_and_the_files_that_it_began_with() {
     };
     let up = Up::start(&[("slow.yaml", &slow("one")), ("x.txt", "file-one\n")]);
     up.until_version("slow", 1);
-    let mut run = up.world.start(["run", "slow"]);
-    up.world.wait_for("started");
-    fs::write(up.world.path("books/x.txt"), "file-two\n").unwrap();
+    let mut run = up.room.world.start(["run", "slow"]);
+    up.room.world.wait_for("started");
+    fs::write(up.room.world.path("books/x.txt"), "file-two\n").unwrap();
     up.until_version("slow", 2);
     up.save("slow.yaml", &slow("two"));
     up.until_version("slow", 3);
-    fs::write(up.world.path("go"), "").unwrap();
+    fs::write(up.room.world.path("go"), "").unwrap();
     let ended = run.wait();
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    let logs = up.world.ends(["logs", "@latest"]).stdout;
+    let logs = up.room.world.ends(["logs", "@latest"]).stdout;
     assert!(logs.contains("text-one") && logs.contains("file-one") && !logs.contains("two"), "{logs}");
     for (given, expected) in [("slow", ["text-two", "file-two"]), ("slow@2", ["text-one", "file-two"])] {
-        assert_eq!(up.world.ends(["run", given]).code, Some(0));
-        let logs = up.world.ends(["logs", "@latest"]).stdout;
+        assert_eq!(up.room.world.ends(["run", given]).code, Some(0));
+        let logs = up.room.world.ends(["logs", "@latest"]).stdout;
         assert!(expected.iter().all(|line| logs.contains(line)), "{given}: {logs}");
     }
 }
@@ -134,15 +101,15 @@ fn a_broken_file_is_told_everywhere() {
     let up = Up::start(&[("deploy.yaml", &text("deploy", "one"))]);
     up.until_version("deploy", 1);
     let good = up.get("/v1/runbooks/deploy");
-    assert_eq!(up.ask(Method::GET, "/v1/runbooks/deploy", None, Some(&good.etag)).status, StatusCode::NOT_MODIFIED);
+    assert_eq!(up.again("/v1/runbooks/deploy", good.header("etag").unwrap()).status, 304);
     up.save("deploy.yaml", "version: 1\nname: deploy\nsteps:\n  - {id: a, rum: echo}\n");
     until("it is shown", || !up.get("/v1/runbooks/deploy").json()["problem"].is_null());
-    let shown = up.ask(Method::GET, "/v1/runbooks/deploy", None, Some(&good.etag));
-    assert_eq!(shown.status, StatusCode::OK, "a new problem is news");
+    let shown = up.again("/v1/runbooks/deploy", good.header("etag").unwrap());
+    assert_eq!(shown.status, 200, "a new problem is news");
     let problem = &shown.json()["problem"];
     assert_eq!((&problem["file"], &problem["diagnostics"][0]["line"]), (&"deploy.yaml".into(), &4.into()));
     until("the log says so", || {
-        let log = fs::read_to_string(up.world.path("up.err")).unwrap();
+        let log = up.room.log();
         log.contains("deploy.yaml:4:") && log.contains("rum")
     });
     up.save("deploy.yaml", &text("deploy", "two"));
@@ -154,12 +121,12 @@ fn a_broken_file_is_told_everywhere() {
 fn runbooks_are_put_listed_and_read() {
     let up = Up::start(&[]);
     let first = up.put("deploy", json!({"source": text("deploy", "one")}));
-    assert_eq!((first.status, &first.json()["version"]), (StatusCode::CREATED, &1.into()), "{}", first.text);
+    assert_eq!((first.status, &first.json()["version"]), (201, &1.into()), "{}", first.text());
     let again = up.put("deploy", json!({"source": text("deploy", "one")}));
-    assert_eq!((again.status, again.json()), (StatusCode::OK, first.json()));
+    assert_eq!((again.status, again.json()), (200, first.json()));
     assert!(first.json()["origin"].as_str().unwrap().starts_with("api: "));
     for name in ["a", "b"] {
-        assert_eq!(up.put(name, json!({"source": text(name, "x")})).status, StatusCode::CREATED);
+        assert_eq!(up.put(name, json!({"source": text(name, "x")})).status, 201);
     }
     up.put("deploy", json!({"source": text("deploy", "two # é\r")}));
     let page = up.get("/v1/runbooks?limit=2").json();
@@ -174,9 +141,9 @@ fn runbooks_are_put_listed_and_read() {
     let versions = up.get("/v1/runbooks/deploy/versions?limit=1").json();
     assert_eq!((&versions["items"][0]["version"], versions["next_cursor"].is_string()), (&2.into(), true));
     let source = up.get("/v1/runbooks/deploy/versions/2/source");
-    assert_eq!(source.text, text("deploy", "two # é\r"));
+    assert_eq!(source.text(), text("deploy", "two # é\r"));
     let digest = up.get("/v1/runbooks/deploy").json()["digest"].as_str().unwrap().to_owned();
-    assert_eq!(source.etag, format!("\"{digest}\""));
+    assert_eq!(source.header("etag").unwrap(), format!("\"{digest}\""));
     let wrong = [
         ("/v1/runbooks/missing", 404, "RUNBOOK_NOT_FOUND"),
         ("/v1/runbooks/missing/versions", 404, "RUNBOOK_NOT_FOUND"),
@@ -187,7 +154,7 @@ fn runbooks_are_put_listed_and_read() {
     ];
     for (path, status, code) in wrong {
         let answer = up.get(path);
-        assert_eq!((answer.status.as_u16(), &answer.json()["code"]), (status, &code.into()), "{path}");
+        assert_eq!((answer.status, &answer.json()["code"]), (status, &code.into()), "{path}");
     }
 }
 
@@ -197,16 +164,13 @@ fn what_is_not_valid_is_refused_with_its_places() {
     let bad = json!({"source": "version: 1\nname: deploy\nsteps:\n  - {id: a, rum: x}\n", "file_name": "d.yaml"});
     let refused = up.put("deploy", bad.clone());
     let problem = refused.json();
-    assert_eq!((refused.status.as_u16(), &problem["code"]), (422, &"RUNBOOK_INVALID".into()));
+    assert_eq!((refused.status, &problem["code"]), (422, &"RUNBOOK_INVALID".into()));
     assert_eq!((&problem["diagnostics"][0]["file"], &problem["diagnostics"][0]["line"]), (&"d.yaml".into(), &4.into()));
     let other = up.put("other", json!({"source": text("deploy", "x")}));
-    assert_eq!((other.status.as_u16(), &other.json()["diagnostics"][0]["code"]), (400, &"NAME_MISMATCH".into()));
+    assert_eq!((other.status, &other.json()["diagnostics"][0]["code"]), (400, &"NAME_MISMATCH".into()));
     assert_eq!(up.get("/v1/runbooks").json()["items"], json!([]), "nothing was stored");
     let report = up.post("/v1/validate", bad);
-    assert_eq!(
-        (report.status.as_u16(), &report.json()["valid"], &report.json()["plan"]),
-        (200, &false.into(), &Value::Null)
-    );
+    assert_eq!((report.status, &report.json()["valid"], &report.json()["plan"]), (200, &false.into(), &Value::Null));
     let report = up.post("/v1/validate", json!({"source": text("deploy", "x")})).json();
     assert_eq!(
         (&report["valid"], &report["runbook"], &report["diagnostics"]),
@@ -224,10 +188,10 @@ fn what_is_not_valid_is_refused_with_its_places() {
     ] {
         let answer = valid(files);
         assert_eq!(
-            (answer.status.as_u16(), &answer.json()["errors"][0]["pointer"]),
+            (answer.status, &answer.json()["errors"][0]["pointer"]),
             (400, &pointer.into()),
             "{}",
-            answer.text
+            answer.text()
         );
     }
 }
@@ -238,10 +202,10 @@ fn a_plan_is_the_same_document_everywhere() {
     let source = "version: 1\nname: deploy\nparams: {to: {type: string}}\nsteps:\n  - {id: a, env: {TO: \"${{ params.to }}\"}, run: echo}\n";
     up.put("deploy", json!({"source": source}));
     let by_name = up.post("/v1/plans", json!({"runbook": "deploy", "params": {"to": "x"}}));
-    assert_eq!(by_name.status, StatusCode::OK, "{}", by_name.text);
+    assert_eq!(by_name.status, 200, "{}", by_name.text());
     let by_source = up.post("/v1/plans", json!({"source": source, "params": {"to": "x"}}));
     assert_eq!(by_name.json(), by_source.json());
-    assert_eq!(by_name.json(), up.world.json(["plan", "deploy", "-p", "to=x"]));
+    assert_eq!(by_name.json(), up.room.world.json(["plan", "deploy", "-p", "to=x"]));
     assert_eq!(by_name.json()["steps"][0]["env"]["TO"], "x");
     let wrong = [
         (json!({"runbook": "deploy"}), 422, "PARAMS_INVALID"),
@@ -253,7 +217,7 @@ fn a_plan_is_the_same_document_everywhere() {
     ];
     for (body, status, code) in wrong {
         let answer = up.post("/v1/plans", body);
-        assert_eq!((answer.status.as_u16(), &answer.json()["code"]), (status, &code.into()), "{}", answer.text);
+        assert_eq!((answer.status, &answer.json()["code"]), (status, &code.into()), "{}", answer.text());
     }
     let wrong = up.post("/v1/plans", json!({"runbook": "deploy", "params": {"to": 1, "tp": 2}})).json();
     let pointers: Vec<_> = wrong["errors"].as_array().unwrap().iter().map(|error| error["pointer"].clone()).collect();
@@ -262,7 +226,7 @@ fn a_plan_is_the_same_document_everywhere() {
 
 #[test]
 fn without_a_folder_there_are_the_shipped_ones() {
-    let up = Up::with(World::new(), &[], &[]);
+    let up = Up::with(&[], &[]);
     until("they are stored", || up.get("/v1/runbooks").json()["items"].as_array().unwrap().len() == 5);
     let list = up.get("/v1/runbooks").json();
     assert!(
