@@ -14,7 +14,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     cli::embedded::Embedded,
-    control::{Owned, RunbookSync, Runbooks, put_shipped},
+    control::{Archiver, Owned, RunbookSync, Runbooks, Sweeper, World, put_shipped},
     http::metrics::Metrics,
     model::{Micros, Millis, TenantId},
     ports::{Clock, IdempotencyStore, StoreError},
@@ -55,6 +55,8 @@ pub fn start(
         None => drop(tasks.spawn(shipped(runbooks))),
     }
     tasks.spawn(fold(metrics.clone(), stop.clone()));
+    tasks.spawn(archiver(embedded).run(stop.clone()));
+    tasks.spawn(sweeper(embedded).run(stop.clone()));
     tasks.spawn(prune(embedded.store(), embedded.world.clock.clone(), stop.clone()));
 }
 
@@ -69,6 +71,17 @@ pub fn count_ends(tasks: &TaskTracker) -> mpsc::UnboundedSender<Arc<Ended>> {
         }
     });
     sender
+}
+
+fn archiver(embedded: &Embedded) -> Archiver {
+    let World { spool, clock, .. } = embedded.world.clone();
+    let history = embedded.world.history(TenantId::DEFAULT);
+    Archiver::new(embedded.store(), embedded.artifacts.clone(), spool, clock, history)
+}
+
+fn sweeper(embedded: &Embedded) -> Sweeper {
+    let World { spool, clock, .. } = embedded.world.clone();
+    Sweeper::new(embedded.retention, embedded.store(), embedded.artifacts.clone(), spool, clock)
 }
 
 async fn shipped(runbooks: Runbooks) {

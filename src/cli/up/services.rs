@@ -4,7 +4,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     cli::embedded::Embedded,
-    control::{Handoff, Streams},
+    control::{Handoff, RunArtifacts, Streams},
     http::{Services, access::Access, health::Health, idempotency::Idempotency, metrics::Metrics},
     model::TenantId,
     worker::LaneConfig,
@@ -23,11 +23,19 @@ pub struct Parts {
 pub fn all(embedded: &Embedded, parts: Parts, tasks: &TaskTracker, stop: &CancellationToken) -> Services {
     let Parts { handoff, lanes, access, health, metrics } = parts;
     let world = &embedded.world;
-    let history = world.history(TenantId::DEFAULT);
+    let history = world.history(TenantId::DEFAULT).keeping(embedded.retention.runs);
+    let artifacts = RunArtifacts::new(
+        TenantId::DEFAULT,
+        embedded.store(),
+        embedded.store(),
+        embedded.artifacts.clone(),
+        world.clock.clone(),
+    );
     Services {
         runs: embedded.runs.clone().hand_to(handoff).serving(&lanes.lanes, lanes.slots),
         runbooks: embedded.runbooks.clone(),
         sessions: embedded.sessions(),
+        artifacts,
         streams: Streams::start(history, world.feed.clone(), tasks, stop.clone()),
         access,
         health,
