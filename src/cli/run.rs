@@ -17,8 +17,8 @@ use super::{
     named, summary,
 };
 use crate::{
-    control::{Owned, RunView, StoredVersion, Submission, Wishes},
-    model::{Digest, Event, RunId, RunStatus, TenantId},
+    control::{Owned, RunView, Submission, Wishes},
+    model::{Event, RunId, RunStatus, TenantId},
     ports::{Artifacts, Subscription, Trigger},
 };
 
@@ -52,7 +52,6 @@ pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
     let loaded = named::load(context, &options.file)?;
     let params = loading::bind(&loaded.plan, &options.params)?;
     let Loaded { plan, source, bundle, version } = loaded;
-    let version = version.map(|number| StoredVersion { number, plan: Digest::of(&plan.to_json()) });
     let trigger = Trigger { kind: "manual".to_owned(), actor: context.config.actor.clone() };
     let submission = Submission { plan, source, params, trigger, wishes: Wishes { version, ..Wishes::default() } };
     block_on(async {
