@@ -85,7 +85,7 @@ pub fn router(services: Services) -> Router {
         .merge(step_log::routes(runs.clone(), streams))
         .merge(health::routes(health))
         .merge(lanes::routes(runs.clone()))
-        .merge(metrics::routes(metrics))
+        .merge(metrics::routes(metrics, runs.clone()))
         .merge(plans::routes(runbooks.clone()))
         .merge(runbooks::routes(runbooks.clone()))
         .merge(runs::routes(runs, runbooks.clone(), clock))

@@ -24,18 +24,19 @@ pub fn all(embedded: &Embedded, parts: Parts, tasks: &TaskTracker, stop: &Cancel
     let Parts { handoff, lanes, access, health, metrics } = parts;
     let world = &embedded.world;
     let history = world.history(TenantId::DEFAULT).keeping(embedded.retention.runs);
+    let artifacts = RunArtifacts::new(
+        TenantId::DEFAULT,
+        embedded.store(),
+        embedded.store(),
+        embedded.artifacts.clone(),
+        world.clock.clone(),
+    );
     Services {
         runs: embedded.runs.clone().hand_to(handoff).serving(&lanes.lanes, lanes.slots),
         runbooks: embedded.runbooks.clone(),
         sessions: embedded.sessions(),
+        artifacts,
         streams: Streams::start(history, world.feed.clone(), tasks, stop.clone()),
-        artifacts: RunArtifacts::new(
-            TenantId::DEFAULT,
-            embedded.store(),
-            embedded.store(),
-            embedded.artifacts.clone(),
-            world.clock.clone(),
-        ),
         access,
         health,
         metrics,

@@ -144,6 +144,6 @@ fn a_python_reader_gets_every_event_once_however_often_it_is_cut_off() {
     let run = room.run("talk");
     let lines = programs::python(&room, "sse_reader.py", &[&run]).ends(|_| ());
     let figures: serde_json::Value = serde_json::from_str(lines.last().unwrap()).unwrap();
-    assert!(figures["durable"].as_u64().unwrap() >= 300 && figures["reconnects"].as_u64().unwrap() >= 20, "{figures}");
+    assert!(figures["durable"].as_u64().unwrap() >= 300 && figures["reconnects"].as_u64().unwrap() >= 10, "{figures}");
     println!("{figures}");
 }

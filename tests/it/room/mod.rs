@@ -4,7 +4,9 @@
 mod access;
 mod artifacts;
 mod clients;
+mod conformance;
 mod contract;
+mod disk;
 mod document;
 mod events;
 mod launch;
