@@ -4,7 +4,7 @@ use std::{pin::Pin, time::Duration};
 
 use eventsource_stream::{Event as Message, EventStreamError, Eventsource};
 use futures::{Stream, StreamExt};
-use reqwest::Method;
+use reqwest::{Method, Response};
 
 use super::{
     Client, ClientError,
@@ -40,11 +40,13 @@ pub struct Follow {
     state: State,
 }
 
+type Connecting = Pin<Box<dyn Future<Output = Result<Response, ClientError>> + Send>>;
+
 enum State {
-    /// Not connected; this many tries have failed in a row.
+    /// A try is under way, after this many that have failed. It lives here, so that it outlives a dropped call.
     Away {
-        tries: u32,
-        told: bool,
+        failed: u32,
+        trying: Connecting,
     },
     Open(Messages),
     Ended,
@@ -65,12 +67,16 @@ impl Client {
             run,
             last: (after > 0).then_some(StreamId { millis: 0, sequence: after }),
             after,
-            state: State::Away { tries: 0, told: false },
+            state: State::Ended,
         };
-        let messages = follow.client.answered(|| follow.request()).await?;
-        follow.state = State::Open(Box::pin(messages.bytes_stream().eventsource()));
+        let response = follow.client.answered(|| follow.request()).await?;
+        follow.state = open(response);
         Ok(follow)
     }
+}
+
+fn open(response: Response) -> State {
+    State::Open(Box::pin(response.bytes_stream().eventsource()))
 }
 
 impl Follow {
@@ -79,7 +85,10 @@ impl Follow {
         loop {
             let news = match &mut self.state {
                 State::Ended => return Ok(None),
-                State::Away { .. } => self.connect().await?,
+                State::Away { failed, trying } => {
+                    let (failed, tried) = (*failed, trying.await);
+                    self.tried(failed, tried)?
+                }
                 State::Open(messages) => match messages.next().await {
                     Some(Ok(message)) => self.take(&message)?,
                     Some(Err(error)) => Some(self.lost(&error.to_string())),
@@ -113,25 +122,30 @@ impl Follow {
     }
 
     fn lost(&mut self, why: &str) -> News {
-        self.state = State::Away { tries: 0, told: true };
+        self.state = self.away(0);
         News::Lost { why: why.to_owned() }
     }
 
-    /// One try; a failure that will pass is waited for, any other is the end.
-    async fn connect(&mut self) -> Result<Option<News>, ClientError> {
-        let State::Away { tries, told } = &mut self.state else { return Ok(None) };
-        if *tries > 0 {
-            tokio::time::sleep(pause(*tries).min(LONGEST_PAUSE)).await;
-        }
-        *tries = tries.saturating_add(1);
-        let told = *told;
-        match self.client.once(self.request()).await {
+    /// Another try, after a pause that grows with the failures.
+    fn away(&self, failed: u32) -> State {
+        let (client, request) = (self.client.clone(), self.request());
+        let trying = Box::pin(async move {
+            tokio::time::sleep(pause(failed.saturating_add(1)).min(LONGEST_PAUSE)).await;
+            client.once(request).await
+        });
+        State::Away { failed, trying }
+    }
+
+    /// A failure that will pass is waited for, any other is the end.
+    fn tried(&mut self, failed: u32, tried: Result<Response, ClientError>) -> Result<Option<News>, ClientError> {
+        match tried {
             Ok(response) => {
-                self.state = State::Open(Box::pin(response.bytes_stream().eventsource()));
-                Ok(told.then_some(News::Back))
+                self.state = open(response);
+                Ok(Some(News::Back))
             }
             Err(error) if error.is_passing() => {
                 tracing::debug!(%error, run = %self.run, "the events cannot be reached yet");
+                self.state = self.away(failed.saturating_add(1));
                 Ok(None)
             }
             Err(error) => {

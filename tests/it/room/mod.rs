@@ -3,6 +3,7 @@
 
 mod access;
 mod artifacts;
+mod client;
 mod clients;
 mod conformance;
 mod contract;
