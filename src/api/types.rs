@@ -337,6 +337,7 @@ pub struct Runbook {
 pub struct Param {
     pub name: String,
     pub required: bool,
+    /// Any value.
     #[serde(default, deserialize_with = "super::given", skip_serializing_if = "Option::is_none")]
     pub default: Option<Value>,
     pub schema: Map<String, Value>,
@@ -421,6 +422,7 @@ pub struct PlannedStep {
     #[serde(rename = "if", default, deserialize_with = "super::given", skip_serializing_if = "Option::is_none")]
     pub if_: Option<String>,
     pub uses: String,
+    /// What the action is given.
     pub with: Value,
     #[serde(default, deserialize_with = "super::given", skip_serializing_if = "Option::is_none")]
     pub env: Option<Map<String, Value>>,

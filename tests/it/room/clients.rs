@@ -151,3 +151,41 @@ fn a_python_reader_gets_every_event_once_however_often_it_is_cut_off() {
     assert!(figures["durable"].as_u64().unwrap() >= 300 && figures["reconnects"].as_u64().unwrap() >= 10, "{figures}");
     println!("{figures}");
 }
+
+/// Makes a Python package of the document; answers the folder that it is in.
+fn generate(room: &Room) -> std::path::PathBuf {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folder = room.world.path("generated");
+    std::fs::create_dir(&folder).unwrap();
+    let package = folder.join("opsroom_client");
+    let tools = root.join("target/python/bin");
+    let output = Command::new(tools.join("openapi-python-client"))
+        .args(["generate", "--meta", "none", "--path"])
+        .arg(root.join("schemas/openapi.yaml"))
+        .arg("--output-path")
+        .arg(&package)
+        // It tidies up with ruff.
+        .env("PATH", format!("{}:/usr/bin:/bin", tools.display()))
+        .output()
+        .expect("the Python clients are not installed: run ./scripts/python.sh");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    // It knows no answers in YAML; anything else that it leaves out is a fault of the document.
+    let left_out: Vec<&str> = said.lines().filter(|line| line.starts_with("WARNING parsing")).collect();
+    assert!(left_out.iter().all(|line| line.contains("/source") || line.contains("/openapi.yaml")), "{said}");
+    folder
+}
+
+#[test]
+fn a_client_generated_from_the_document_starts_a_run_and_reads_it() {
+    let made = "version: 1\nname: made\nparams: {who: {type: string}}\nsteps: [{id: say, run: \"echo hello\"}]\n";
+    let room = room(&[("made", made)]);
+    let folder = generate(&room);
+    let lines = programs::python(&room, "generated.py", &[folder.to_str().unwrap(), "made"]).ends(|_| ());
+    let found: serde_json::Value = serde_json::from_str(lines.last().unwrap()).unwrap();
+    let id = found["id"].as_str().unwrap();
+    assert_eq!((&found["status"], &found["listed"]), (&json!("succeeded"), &json!([id])), "{found}");
+    assert_eq!((&found["steps"], &found["missing"]), (&json!([["say", "succeeded"]]), &json!([404, "RUN_NOT_FOUND"])));
+    assert!(found["events"].as_u64().unwrap() >= 4, "{found}");
+    assert_eq!(room.ended(id)["labels"]["made-by"], "python");
+}
