@@ -6,11 +6,13 @@ use std::{
     collections::BTreeMap,
     ffi::OsString,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use super::fault::Fault;
 use crate::{
     actions::{HttpConfig, Network},
+    control::KEPT,
     system::{EnvSecrets, tls},
 };
 
@@ -33,6 +35,8 @@ pub struct Config {
 pub struct DataConfig {
     /// `--data-dir`, else `OPSROOM_DATA_DIR`, else `opsroom` in the XDG data folder.
     pub folder: PathBuf,
+    /// `OPSROOM_RETENTION_DAYS`: how long ended runs, their artifacts and their archives are kept; 90 by default.
+    pub retention: Duration,
 }
 
 impl DataConfig {
@@ -128,7 +132,7 @@ impl Config {
 
     fn from_variables(variables: &Variables, data_dir: Option<&Path>) -> Result<Config, Fault> {
         Ok(Config {
-            data: DataConfig { folder: data_folder(variables, data_dir)? },
+            data: DataConfig { folder: data_folder(variables, data_dir)?, retention: retention(variables)? },
             log: LogConfig {
                 filter: variables.text("OPSROOM_LOG").unwrap_or("warn,sqlx::query=error").to_owned(),
                 json: log_format(variables)?,
@@ -178,6 +182,15 @@ fn data_folder(variables: &Variables, option: Option<&Path>) -> Result<PathBuf, 
     })?;
     std::path::absolute(&folder)
         .map_err(|error| Fault::refused("BAD_DATA_DIR", format!("`{}`: {error}", folder.display())))
+}
+
+fn retention(variables: &Variables) -> Result<Duration, Fault> {
+    let Some(text) = variables.text("OPSROOM_RETENTION_DAYS") else { return Ok(KEPT) };
+    let days = text.parse().ok().filter(|days| (1..=36_500).contains(days));
+    days.map(|days: u64| Duration::from_secs(days * 86_400)).ok_or_else(|| {
+        Fault::refused("BAD_CONFIG", format!("OPSROOM_RETENTION_DAYS is `{text}`"))
+            .help("write a number of days from 1 to 36500")
+    })
 }
 
 fn log_format(variables: &Variables) -> Result<bool, Fault> {
@@ -263,7 +276,9 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_refused() {
         let home = ("HOME", "/h");
-        for bad in [("OPSROOM_LOG_FORMAT", "xml"), ("OPSROOM_HTTP_ALLOW", "10.0.0.0/99")] {
+        for bad in
+            [("OPSROOM_LOG_FORMAT", "xml"), ("OPSROOM_HTTP_ALLOW", "10.0.0.0/99"), ("OPSROOM_RETENTION_DAYS", "0")]
+        {
             let fault = Config::from_variables(&variables([home, bad]), None).unwrap_err();
             assert_eq!((fault.code, fault.exit), ("BAD_CONFIG", 2));
         }

@@ -14,7 +14,10 @@ use super::{
 };
 use crate::{
     actions::{self, Deps, Registry},
-    control::{Archives, Committer, Limits, Owner, Plans, Reaper, Runbooks, Runs, Sessions, Signals, World},
+    control::{
+        Archives, Committer, IndexedArtifacts, Limits, Owner, Plans, Reaper, Retention, Runbooks, Runs, Sessions,
+        Signals, World,
+    },
     feed::MemoryFeed,
     model::{TenantId, WorkerId},
     ports::{Clock, Ids, WorkerRow},
@@ -35,6 +38,7 @@ pub struct Embedded {
     pub runs: Runs,
     pub runbooks: Runbooks,
     pub artifacts: Arc<FolderArtifacts>,
+    pub retention: Retention,
     store: Arc<SqliteStore>,
 }
 
@@ -72,7 +76,8 @@ impl Embedded {
             world.plans.clone(),
             Arc::new(actions::catalog()),
         );
-        Ok(Embedded { world, runs, runbooks, artifacts, store })
+        let retention = Retention { runs: config.data.retention, ..Retention::default() };
+        Ok(Embedded { world, runs, runbooks, artifacts, retention, store })
     }
 
     /// Makes the data folder (mode 0700) if it is not there.
@@ -158,7 +163,12 @@ impl EmbeddedWorker {
         let processes = Arc::new(LazyProcesses::new(id, supervisor_lock(config, id)));
         let registry = Registry::standard(&Deps {
             processes: processes.clone(),
-            artifacts: embedded.artifacts.clone(),
+            artifacts: Arc::new(IndexedArtifacts::new(
+                TenantId::DEFAULT,
+                embedded.artifacts.clone(),
+                embedded.store(),
+                embedded.world.clock.clone(),
+            )),
             base_env: config.processes.base_env.clone(),
             http: Arc::new(config.http.to_config()),
         });

@@ -5,6 +5,7 @@
 //! workers left. No rule about what may happen to a run is here: those are in [`crate::engine`].
 
 mod archive;
+mod artifacts;
 mod attempt;
 mod committer;
 mod events;
@@ -17,6 +18,7 @@ mod plans;
 mod problems;
 mod reaper;
 mod rest;
+mod retention;
 mod runbook_sync;
 mod runbooks;
 mod runs;
@@ -24,6 +26,7 @@ mod said;
 mod session;
 mod sessions;
 mod signals;
+mod step_log;
 mod strays;
 mod stream;
 mod submit;
@@ -39,6 +42,7 @@ use crate::{
 };
 
 pub use archive::{ArchiveError, Archiver, Archives, Damage};
+pub use artifacts::{ArtifactsError, IndexedArtifacts, NewArtifact, RunArtifacts, Upload};
 pub use attempt::render;
 pub use committer::{CommitError, Committer, Terms};
 pub use handoff::{Arrivals, Handoff};
@@ -48,11 +52,13 @@ pub use plans::{PlanError, Plans};
 pub use problems::Problem;
 pub use reaper::Reaper;
 pub use rest::StepView;
+pub use retention::{Retention, RetentionError, Sweeper};
 pub use runbook_sync::{RunbookSync, put_shipped};
 pub use runbooks::{Checked, Draft, Origin, Put, RunbookVersion, RunbookView, Runbooks, RunbooksError};
 pub use runs::{RunView, Runs, RunsError};
 pub use sessions::{AnswerWithSession, LaneCount, NewSession, Opened, SessionView, Sessions, SessionsError};
 pub use signals::Signals;
+pub use step_log::{LogFilter, chunk_bytes};
 pub use stream::{Change, Changes, EventStream, Item, Shown, Streams};
 pub use submit::{Answer, Once, StoredVersion, Submission, SubmitError, Submitted, Wishes};
 pub use why::{Blocker, BlockerKind, Why};

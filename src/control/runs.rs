@@ -181,6 +181,11 @@ impl Runs {
         }
     }
 
+    /// The plan that a run executes.
+    pub async fn plan(&self, row: &RunRow) -> Result<Arc<Plan>, OwnError> {
+        Ok(self.world.plans.get(row.tenant, row.plan).await?)
+    }
+
     /// The run as its committed events describe it.
     pub async fn view(&self, run: RunId) -> Result<RunView, RunsError> {
         let row = self.row(run).await?;

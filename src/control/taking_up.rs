@@ -5,7 +5,8 @@ use std::sync::Arc;
 use super::{OwnError, World};
 use crate::{
     engine::{Event, Fact, Run},
-    ports::{RunRow, StoredEvent},
+    model::Category,
+    ports::{RunRow, StoreError, StoredEvent},
     runbook::Plan,
 };
 
@@ -35,7 +36,7 @@ pub(super) async fn fold(
 ) -> Result<(), OwnError> {
     // A run without a committed event has nothing to read.
     while after < row.sequence_head {
-        let page = world.store.facts(row.id, after, PAGE).await?;
+        let page = facts(world, row, after).await?;
         // What was committed since the row was read is for the next look: it would be applied twice.
         for stored in page.iter().take_while(|stored| stored.sequence <= row.sequence_head) {
             if let Some(fact) = fact(plan, stored)? {
@@ -49,6 +50,32 @@ pub(super) async fn fold(
         }
     }
     Ok(())
+}
+
+/// A page of facts: the rows, or what the archive has of a run whose rows are gone, or going.
+async fn facts(world: &World, row: &RunRow, after: u64) -> Result<Vec<StoredEvent>, OwnError> {
+    let page = world.store.facts(row.id, after, PAGE).await?;
+    // Rows go from the first on, and the first fact of a run is its first event.
+    let is_whole = page.first().is_some_and(|first| after > 0 || first.prev == 0);
+    if is_whole || !row.status.is_ended() {
+        return Ok(page);
+    }
+    let mut reader = world.history(row.tenant).reader(row.id, after);
+    let mut page = Vec::new();
+    while page.len() < PAGE
+        && let Some(event) = reader.next().await.map_err(|error| StoreError::Unavailable(error.to_string()))?
+    {
+        if event.event.category == Category::Lifecycle {
+            page.push(StoredEvent {
+                sequence: event.sequence,
+                prev: event.prev,
+                at: event.timestamp,
+                kind: event.event,
+                data: event.data,
+            });
+        }
+    }
+    Ok(page)
 }
 
 /// The fact that a durable event records, if it records one.

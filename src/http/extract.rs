@@ -11,7 +11,8 @@ use axum::{
     extract::{FromRequest, FromRequestParts, OptionalFromRequest, RawPathParams, Request},
     http::{HeaderMap, header, request::Parts},
 };
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 
 use self::params::Params;
@@ -22,6 +23,10 @@ pub const MAX_BODY: usize = 1024 * 1024;
 
 /// How long a body of that size may take to arrive.
 const BODY_TIME: Duration = Duration::from_secs(20);
+
+/// How much of a body that is too large is read all the same, and for how long.
+const DISCARD: usize = 64 * MAX_BODY;
+const DISCARD_TIME: Duration = Duration::from_secs(2);
 
 /// A JSON body. `Option<Json<T>>` is `None` for a request without one.
 #[derive(Debug, Clone)]
@@ -117,16 +122,39 @@ fn expect_json(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 /// All of a body of at most [`MAX_BODY`] bytes.
-pub async fn whole_body(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+pub async fn whole_body(headers: &HeaderMap, mut body: Body) -> Result<Bytes, Problem> {
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > MAX_BODY as u64) {
-        return Err(too_large());
+    let read = if announced.is_some_and(|length| length > MAX_BODY as u64) {
+        Err(too_large())
+    } else {
+        tokio::time::timeout(BODY_TIME, up_to_the_limit(&mut body)).await.unwrap_or_else(|_| Err(too_slow()))
+    };
+    if read.as_ref().is_err_and(|problem| problem.code == Code::BodyTooLarge) && !headers.contains_key(header::EXPECT) {
+        // A client that is still sending when the connection closes may never see the answer.
+        let _ = tokio::time::timeout(DISCARD_TIME, discard(body)).await;
     }
-    let read = tokio::time::timeout(BODY_TIME, axum::body::to_bytes(body, MAX_BODY));
-    match read.await {
-        Err(_) => Err(too_slow()),
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) => Err(body_problem(&error)),
+    read
+}
+
+async fn up_to_the_limit(body: &mut Body) -> Result<Bytes, Problem> {
+    let mut bytes = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| body_problem(&error))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if bytes.len() + data.len() > MAX_BODY {
+            return Err(too_large());
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes.freeze())
+}
+
+async fn discard(mut body: Body) {
+    let mut left = DISCARD;
+    while let Some(Ok(frame)) = body.frame().await {
+        let length = frame.data_ref().map_or(0, Bytes::len);
+        let Some(less) = left.checked_sub(length) else { return };
+        left = less;
     }
 }
 

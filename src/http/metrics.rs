@@ -6,7 +6,11 @@ use axum::{Router, extract::State, response::Response, routing::get};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use super::respond;
-use crate::system::Usage;
+use crate::{
+    control::{LaneCount, Runs},
+    ports::StoreError,
+    system::Usage,
+};
 
 /// Upper bounds of the buckets, in seconds.
 const BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
@@ -50,6 +54,9 @@ impl Metrics {
             metrics::gauge!("process_open_fds").set(usage.descriptors as f64);
             metrics::gauge!("process_threads").set(usage.threads as f64);
         }
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            metrics::gauge!("opsroom_tasks").set(runtime.metrics().num_alive_tasks() as f64);
+        }
         self.handle.render()
     }
 }
@@ -60,6 +67,7 @@ fn describe() {
     metrics::describe_counter!("opsroom_runs_ended_total", "Runs that this process has brought to an end, by status.");
     metrics::describe_counter!("opsroom_store_errors_total", "Errors of the store that requests met, by kind.");
     metrics::describe_gauge!("opsroom_sse_subscribers", "Open event streams.");
+    metrics::describe_gauge!("opsroom_tasks", "Tasks of the process that have not ended.");
     metrics::describe_gauge!("opsroom_lane_queued", "Runs that wait in a lane.");
     metrics::describe_gauge!("opsroom_lane_running", "Runs of a lane that have an owner.");
     metrics::describe_gauge!("opsroom_build_info", "Always 1; the label tells the version.");
@@ -75,10 +83,32 @@ pub fn request(route: &str, method: &str, status: u16, took: Duration) {
         .increment(1);
 }
 
-pub fn routes(metrics: Metrics) -> Router {
-    Router::new().route("/metrics", get(scrape)).with_state(metrics)
+/// Notes an error of the store that a request met.
+pub fn store_error(error: &StoreError) {
+    let kind = match error {
+        StoreError::Busy(_) => "busy",
+        StoreError::Refused(_) => "refused",
+        StoreError::Full(_) => "full",
+        StoreError::Corrupt { .. } => "corrupt",
+        StoreError::Unavailable(_) => "unavailable",
+    };
+    metrics::counter!("opsroom_store_errors_total", "kind" => kind).increment(1);
 }
 
-async fn scrape(State(metrics): State<Metrics>) -> Response {
+pub fn routes(metrics: Metrics, runs: Runs) -> Router {
+    Router::new().route("/metrics", get(scrape)).with_state((metrics, runs))
+}
+
+/// `GET /metrics`. Figures of a store that cannot be read stay as they were.
+async fn scrape(State((metrics, runs)): State<(Metrics, Runs)>) -> Response {
+    match runs.lanes().await {
+        Ok(lanes) => lanes.iter().for_each(|(count, _)| lane(count)),
+        Err(error) => tracing::warn!(%error, "the lanes could not be counted"),
+    }
     respond::text(TEXT, metrics.render())
+}
+
+fn lane(count: &LaneCount) {
+    metrics::gauge!("opsroom_lane_queued", "lane" => count.lane.as_str()).set(count.queued as f64);
+    metrics::gauge!("opsroom_lane_running", "lane" => count.lane.as_str()).set(count.running as f64);
 }

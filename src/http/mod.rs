@@ -8,6 +8,7 @@
 
 pub mod access;
 mod aliases;
+mod artifacts;
 pub mod contract;
 mod docs;
 pub mod documents;
@@ -20,6 +21,7 @@ pub mod metrics;
 pub mod plan_document;
 mod plans;
 pub mod problem;
+mod ranges;
 mod reference;
 mod request;
 pub mod respond;
@@ -28,6 +30,7 @@ mod runs;
 pub mod server;
 mod sessions;
 mod sse;
+mod step_log;
 mod ui;
 mod validate;
 
@@ -43,7 +46,7 @@ use self::{
     problem::{Code, Problem},
 };
 use crate::{
-    control::{Runbooks, Runs, Sessions, Streams},
+    control::{RunArtifacts, Runbooks, Runs, Sessions, Streams},
     ports::{Clock, Ids},
 };
 
@@ -57,6 +60,7 @@ pub struct Services {
     pub health: Health,
     pub metrics: Metrics,
     pub streams: Streams,
+    pub artifacts: RunArtifacts,
     pub idempotency: Idempotency,
     pub ids: Arc<dyn Ids>,
     pub clock: Arc<dyn Clock>,
@@ -70,15 +74,18 @@ impl std::fmt::Debug for Services {
 
 /// All routes, with what every request goes through.
 pub fn router(services: Services) -> Router {
-    let Services { runs, runbooks, sessions, streams, access, health, metrics, idempotency, ids, clock } = services;
+    let Services { runs, runbooks, sessions, streams, artifacts, access, health, metrics, idempotency, ids, clock } =
+        services;
     let routes = Router::new()
         .merge(access::routes(access.clone()))
         .merge(aliases::routes(streams.clone()))
+        .merge(artifacts::routes(artifacts))
         .merge(docs::routes())
-        .merge(events::routes(streams))
+        .merge(events::routes(streams.clone()))
+        .merge(step_log::routes(runs.clone(), streams))
         .merge(health::routes(health))
         .merge(lanes::routes(runs.clone()))
-        .merge(metrics::routes(metrics))
+        .merge(metrics::routes(metrics, runs.clone()))
         .merge(plans::routes(runbooks.clone()))
         .merge(runbooks::routes(runbooks.clone()))
         .merge(runs::routes(runs, runbooks.clone(), clock))

@@ -10,6 +10,7 @@ use axum::{
 };
 use serde::Serialize;
 
+use super::metrics;
 use crate::{
     control::{OwnError, PlanError},
     ports::StoreError,
@@ -273,6 +274,7 @@ impl IntoResponse for Problem {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Problem {
+        metrics::store_error(&error);
         match &error {
             StoreError::Busy(_) => Problem::concealed(Code::StoreBusy, "the store is busy; try again", error),
             StoreError::Full(_) => {

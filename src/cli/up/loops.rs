@@ -7,14 +7,14 @@ use std::{
 };
 
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     time::{Interval, MissedTickBehavior},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     cli::embedded::Embedded,
-    control::{Owned, RunbookSync, Runbooks, put_shipped},
+    control::{Archiver, Owned, RunbookSync, Runbooks, Sweeper, World, put_shipped},
     http::metrics::Metrics,
     model::{Micros, Millis, TenantId},
     ports::{Clock, IdempotencyStore, StoreError},
@@ -39,23 +39,35 @@ pub fn runbook_folder(given: Option<&Path>) -> Option<PathBuf> {
 }
 
 /// Starts all loops; each ends when `stop` fires.
-pub fn start(
-    tasks: &TaskTracker,
-    stop: &CancellationToken,
-    embedded: &Embedded,
-    metrics: &Metrics,
-    folder: Option<&Path>,
-) {
-    let runbooks = embedded.runbooks.clone();
-    match folder {
-        Some(folder) => {
-            let folder = Arc::new(NotifiedFolder::new(folder));
-            tasks.spawn(RunbookSync::new(runbooks, folder, TenantId::DEFAULT).run(stop.clone()));
-        }
-        None => drop(tasks.spawn(shipped(runbooks))),
-    }
+pub fn start(tasks: &TaskTracker, stop: &CancellationToken, embedded: &Embedded, metrics: &Metrics) {
     tasks.spawn(fold(metrics.clone(), stop.clone()));
+    tasks.spawn(archiver(embedded).run(stop.clone()));
+    tasks.spawn(sweeper(embedded).run(stop.clone()));
     tasks.spawn(prune(embedded.store(), embedded.world.clock.clone(), stop.clone()));
+}
+
+/// Follows the folder of runbooks, or stores the shipped ones. What is answered becomes true once all of them were
+/// looked at.
+pub fn follow(
+    tasks: &TaskTracker,
+    stop: CancellationToken,
+    runbooks: Runbooks,
+    folder: Option<&Path>,
+) -> watch::Receiver<bool> {
+    let (looked, known) = watch::channel(false);
+    let folder = folder.map(|folder| Arc::new(NotifiedFolder::new(folder)));
+    tasks.spawn(async move {
+        let Some(folder) = folder else {
+            shipped(runbooks).await;
+            looked.send_replace(true);
+            return;
+        };
+        let mut sync = RunbookSync::new(runbooks, folder, TenantId::DEFAULT);
+        sync.pass().await;
+        looked.send_replace(true);
+        sync.run(stop).await;
+    });
+    known
 }
 
 /// Counts how runs end in this process, as long as there is a lane.
@@ -69,6 +81,17 @@ pub fn count_ends(tasks: &TaskTracker) -> mpsc::UnboundedSender<Arc<Ended>> {
         }
     });
     sender
+}
+
+fn archiver(embedded: &Embedded) -> Archiver {
+    let World { spool, clock, .. } = embedded.world.clone();
+    let history = embedded.world.history(TenantId::DEFAULT);
+    Archiver::new(embedded.store(), embedded.artifacts.clone(), spool, clock, history)
+}
+
+fn sweeper(embedded: &Embedded) -> Sweeper {
+    let World { spool, clock, .. } = embedded.world.clone();
+    Sweeper::new(embedded.retention, embedded.store(), embedded.artifacts.clone(), spool, clock)
 }
 
 async fn shipped(runbooks: Runbooks) {

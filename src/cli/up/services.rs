@@ -4,16 +4,16 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     cli::embedded::Embedded,
-    control::{Handoff, Streams},
+    control::{Handoff, RunArtifacts, Streams},
     http::{Services, access::Access, health::Health, idempotency::Idempotency, metrics::Metrics},
-    model::{Lane, TenantId},
+    model::TenantId,
+    worker::LaneConfig,
 };
 
 /// What a server has besides an opened data folder.
 pub struct Parts {
     pub handoff: Handoff,
-    /// Runs that each lane executes at once.
-    pub slots: usize,
+    pub lanes: LaneConfig,
     pub access: Access,
     pub health: Health,
     pub metrics: Metrics,
@@ -21,13 +21,21 @@ pub struct Parts {
 
 /// Event streams run on `tasks` and end with `stop`.
 pub fn all(embedded: &Embedded, parts: Parts, tasks: &TaskTracker, stop: &CancellationToken) -> Services {
-    let Parts { handoff, slots, access, health, metrics } = parts;
+    let Parts { handoff, lanes, access, health, metrics } = parts;
     let world = &embedded.world;
-    let history = world.history(TenantId::DEFAULT);
+    let history = world.history(TenantId::DEFAULT).keeping(embedded.retention.runs);
+    let artifacts = RunArtifacts::new(
+        TenantId::DEFAULT,
+        embedded.store(),
+        embedded.store(),
+        embedded.artifacts.clone(),
+        world.clock.clone(),
+    );
     Services {
-        runs: embedded.runs.clone().hand_to(handoff).serving(Lane::ALL, slots),
+        runs: embedded.runs.clone().hand_to(handoff).serving(&lanes.lanes, lanes.slots),
         runbooks: embedded.runbooks.clone(),
         sessions: embedded.sessions(),
+        artifacts,
         streams: Streams::start(history, world.feed.clone(), tasks, stop.clone()),
         access,
         health,

@@ -45,7 +45,7 @@ function tell(log, { event: { action }, data }) {
 async function refresh(view) {
   const { path, nodes } = view;
   try {
-    const [run, steps, artifacts] = await Promise.all([api(path), api(`${path}/steps`), api(`${path}/artifacts?limit=200`)]);
+    const [run, steps, artifacts] = await Promise.all([api(path), api(`${path}/steps`), api(`${path}/artifacts?limit=200`).catch(() => ({ items: [] }))]);
     const held = steps.items.some((step) => step.status === 'unknown');
     const why = run.status === 'queued' || held ? await api(`${path}/why`).catch(() => null) : null;
     document.title = `${run.runbook} ${words(run.status)} · opsroom`;

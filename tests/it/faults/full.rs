@@ -10,13 +10,13 @@ use super::bars::figure;
 use crate::cli::world::World;
 
 /// A file system of a few megabytes where the data folder is; gone when it is dropped.
-struct SmallDisk {
+pub struct SmallDisk {
     place: PathBuf,
 }
 
 impl SmallDisk {
     /// `None`, with a word about it, where this user may not mount.
-    fn mount(world: &World) -> Option<SmallDisk> {
+    pub fn mount(world: &World) -> Option<SmallDisk> {
         let (image, place) = (world.path("disk.img"), world.data());
         std::fs::create_dir(&place).unwrap();
         std::fs::File::create(&image).unwrap().set_len(16 << 20).unwrap();
@@ -44,7 +44,7 @@ impl Drop for SmallDisk {
     }
 }
 
-fn run(command: &mut Command) -> Result<(), String> {
+pub fn run(command: &mut Command) -> Result<(), String> {
     match command.output() {
         Ok(Output { status, .. }) if status.success() => Ok(()),
         Ok(Output { stderr, .. }) => Err(String::from_utf8_lossy(&stderr).trim().to_owned()),

@@ -9,7 +9,7 @@ pub mod bars;
 mod births;
 mod cancel;
 mod crowd;
-mod full;
+pub mod full;
 mod journal;
 mod kills;
 mod large;

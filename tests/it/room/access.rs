@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 
+use opsroom::{ports::Ids, system::RandomIds};
 use serde_json::{Value, json};
 
 use super::{Answer, Room, document};
@@ -83,7 +84,8 @@ fn a_browser_signs_in_once_reads_and_writes_from_its_own_pages() {
     assert_eq!(with("GET", "/v1/runs", &[]).status, 200);
     // A link for another browser needs the key.
     with("POST", "/v1/login-links", &[("sec-fetch-site", "same-origin")]).is_problem(401, "UNAUTHENTICATED");
-    let cancel = "/v1/runs/01990000-0000-7000-8000-000000000001/cancel";
+    let cancel = format!("/v1/runs/{}/cancel", RandomIds.run_id());
+    let cancel = cancel.as_str();
     with("POST", cancel, &[]).is_problem(403, "BAD_ORIGIN");
     with("POST", cancel, &[("origin", "http://evil.example")]).is_problem(403, "BAD_ORIGIN");
     with("POST", cancel, &[("sec-fetch-site", "cross-site")]).is_problem(403, "BAD_ORIGIN");
@@ -139,6 +141,7 @@ fn a_keyed_write_is_done_once() {
         let request = room.request("PUT", "/v1/runbooks/keyed").header("content-type", "application/json");
         room.send(request.header("idempotency-key", key).body(body))
     };
+    let _ = room.put("/v1/runbooks/keyed", &json!({"source": 1})).is_problem(400, "BAD_REQUEST");
     let source =
         |text: &str| format!("version: 1\nname: keyed\nsteps:\n  - {{id: a, uses: log, with: {{message: {text}}}}}\n");
     let first = put("p1", &source("one"));

@@ -2,9 +2,13 @@
 //! `schemas/openapi.yaml` before a test sees it.
 
 mod access;
+mod artifacts;
 mod clients;
+mod conformance;
 mod contract;
+mod disk;
 mod document;
+mod events;
 mod launch;
 mod limits;
 mod programs;

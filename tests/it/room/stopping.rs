@@ -1,6 +1,9 @@
 //! Starting, stopping, and who holds the folder.
 
-use std::time::{Duration, Instant};
+use std::{
+    io::Read,
+    time::{Duration, Instant},
+};
 
 use rustix::process::Signal;
 use serde_json::json;
@@ -22,7 +25,6 @@ fn slow(seconds: f64) -> World {
 }
 
 fn begin(room: &Room) -> String {
-    until("the runbook is known", || room.get("/v1/runbooks/slow").status == 200);
     let run = room.run("slow");
     until("the step has begun", || said(room).contains("begun"));
     run
@@ -104,4 +106,51 @@ fn the_second_signal_ends_it_at_once() {
     assert!(ended.code == Some(130) && begin.elapsed() < Duration::from_secs(5), "{ended:?}");
     room.launch();
     until("it is running again", || room.get(&format!("/v1/runs/{run}")).ok(200)["recoveries"] == 1);
+}
+
+#[test]
+fn open_streams_end_with_the_server() {
+    let mut room = Room::start();
+    let mut stream = room.stream("/v1/events/stream");
+    assert_eq!(stream.status(), 200);
+    let mut first = Vec::new();
+    while !first.ends_with(b"event: sync") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        first.extend(byte);
+    }
+    let begin = Instant::now();
+    let ended = room.stop();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
+    // Its end is one in order, not a connection that was cut.
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).unwrap();
+}
+
+#[test]
+fn it_tells_its_figures() {
+    let room = Room::on(slow(0.0), &[]);
+    let run = begin(&room);
+    room.ended(&run);
+    room.get("/nowhere");
+    let stream = room.stream("/v1/events/stream");
+    let has = |line: &str| room.get("/metrics").text().lines().any(|found| found.starts_with(line));
+    for line in [
+        "http_requests_total{route=\"/v1/runs\",method=\"POST\",status=\"201\"} 1",
+        "http_requests_total{route=\"unmatched\",method=\"GET\",status=\"404\"} 1",
+        "http_request_duration_seconds_bucket{route=\"/readyz\"",
+        "opsroom_build_info{version=\"",
+        "process_resident_memory_bytes ",
+        "process_open_fds ",
+        "process_threads ",
+        "opsroom_lane_queued{lane=\"A\"} 0",
+        "opsroom_lane_running{lane=\"D\"} 0",
+    ] {
+        assert!(has(line), "{line}\n{}", room.get("/metrics").text());
+    }
+    until("the end of the run is counted", || has("opsroom_runs_ended_total{status=\"succeeded\"} 1"));
+    until("the stream is counted", || has("opsroom_sse_subscribers 1"));
+    drop(stream);
+    until("its end is counted", || has("opsroom_sse_subscribers 0"));
 }

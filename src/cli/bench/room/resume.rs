@@ -10,11 +10,16 @@ use super::{super::BenchError, Bench, Measure, Place, client::Events, figures::F
 /// Lines of output beside the events.
 const LINES: u64 = 20_000;
 
+/// Events that the run that is interrupted says at its end, and the time between two of them: the reader,
+/// which may be behind, has half of them to catch up before the server is killed.
+const SLOW: u64 = 400;
+const PACE: &str = "20ms";
+
 /// A long run read with random reconnects, plainly and across a kill of the server
 #[derive(Debug, Clone, clap::Args)]
 pub struct Options {
     /// Durable events of the run
-    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(100..=1_000_000))]
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1_000..=1_000_000))]
     events: u32,
     /// How often the reader hangs up at a random point and comes back with Last-Event-ID
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000))]
@@ -34,34 +39,52 @@ impl Measure for Options {
     }
 
     async fn measure(&self, bench: &Bench) -> Result<Figures, BenchError> {
-        let emit = format!("uses: events.emit, with: {{count: {}, bytes: 100}}", self.events);
-        bench.ground.runbook("long", &format!(
-            "steps:\n  - {{id: emit, {emit}}}\n  - {{id: talk, effect: idempotent, run: [seq, \"1\", \"{LINES}\"]}}\n",
-        ))?;
+        runbooks(bench, u64::from(self.events))?;
         let mut figures = Figures::new(Self::NAME);
         for (name, kill) in [("plain", false), ("killed", true)] {
-            let mut server = Server::start(&bench.ground).await?;
-            let mut client = server.client().await?;
-            let run = work::start(&mut client, "long", json!({})).await?;
-            let mut reader = Reader::new(&run, self.seed + u64::from(kill));
-            let began = Instant::now();
-            let gaps = (u64::from(self.events) + LINES / 10) / u64::from(self.reconnects);
-            server = reader.read(bench, server, gaps, kill.then_some(u64::from(self.events) / 2)).await?;
-            let elapsed = began.elapsed();
-            client = server.client().await?;
-            work::until_ended(&mut client, &run).await?;
-            reader.check(&work::history(&mut client, &run).await?, kill)?;
-            figures
-                .number(&format!("{name}_events_per_s"), (reader.durable.len() as f64 / elapsed.as_secs_f64()).round());
+            let reader = self.round(bench, name, kill, &mut figures).await?;
             figures.count(&format!("{name}_durable"), reader.durable.len() as u64);
             figures.count(&format!("{name}_reconnects"), reader.reconnects);
+            figures.count(&format!("{name}_lost_chunks"), reader.gaps.len() as u64);
             figures.number(&format!("{name}_growth_mib"), reader.growth as f64 / f64::from(1 << 20));
-            server.stop().await?;
         }
         let growth = figures.get("plain_growth_mib").max(figures.get("killed_growth_mib"));
         figures.number("growth_mib", growth);
         Ok(figures)
     }
+}
+
+impl Options {
+    /// One run, read to its end and compared with its history.
+    async fn round(&self, bench: &Bench, name: &str, kill: bool, figures: &mut Figures) -> Result<Reader, BenchError> {
+        let events = u64::from(self.events);
+        let mut server = Server::start(&bench.ground).await?;
+        let run = work::start(&mut server.client().await?, name, json!({})).await?;
+        let mut reader = Reader::new(&run, self.seed + u64::from(kill));
+        let began = Instant::now();
+        let gap = events / u64::from(self.reconnects);
+        let kill_after = kill.then_some(events - SLOW / 2);
+        server = reader.read(bench, server, gap, kill_after).await?;
+        figures.number(&format!("{name}_s"), began.elapsed().as_secs_f64());
+        let mut client = server.client().await?;
+        let document = work::until_ended(&mut client, &run).await?;
+        if kill && document["recoveries"] == 0 {
+            return Err(BenchError::Broken("the run had ended before the server was killed".to_owned()));
+        }
+        reader.check(&work::history(&mut client, &run).await?, kill)?;
+        server.stop().await?;
+        Ok(reader)
+    }
+}
+
+/// `plain` speaks as fast as it can; `killed` says its last events slowly, so that it is under way for a while.
+fn runbooks(bench: &Bench, events: u64) -> Result<(), BenchError> {
+    let talk = format!("  - {{id: talk, effect: idempotent, run: [seq, \"1\", \"{LINES}\"]}}\n");
+    let emit = |count| format!("uses: events.emit, with: {{bytes: 100, count: {count}");
+    let (all, fast, slow) = (emit(events), emit(events - SLOW), emit(SLOW));
+    bench.ground.runbook("plain", &format!("steps:\n  - {{id: emit, {all}}}}}\n{talk}"))?;
+    let slowly = format!("  - {{id: slowly, needs: [emit], {slow}, every: {PACE}}}}}\n");
+    bench.ground.runbook("killed", &format!("steps:\n  - {{id: emit, {fast}}}}}\n{slowly}{talk}"))
 }
 
 /// The parts of an event that prove that nothing is missing.

@@ -126,7 +126,25 @@ impl Server {
         let mut server = Server { target: Target { address, key }, pid, ready_after: Duration::ZERO, child, log };
         server.wait_until_ready().await?;
         server.ready_after = started.elapsed();
+        server.wait_for_runbooks(ground).await?;
         Ok(server)
+    }
+
+    /// The folder is read after the server is ready.
+    async fn wait_for_runbooks(&self, ground: &Ground) -> Result<(), BenchError> {
+        let mut client = self.client().await?;
+        let deadline = Instant::now() + PATIENCE;
+        for file in fs::read_dir(ground.folder.join("runbooks"))? {
+            let file = file?.path();
+            let name = file.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            while client.get_bytes(&format!("/v1/runbooks/{name}")).await?.0 != 200 {
+                if Instant::now() > deadline {
+                    return Err(failed(&self.log, &format!("does not find the runbook `{name}`")));
+                }
+                sleep(Duration::from_millis(2)).await;
+            }
+        }
+        Ok(())
     }
 
     async fn wait_until_ready(&mut self) -> Result<(), BenchError> {

@@ -29,7 +29,7 @@ const MOST_LIVE: u64 = 400;
 /// How often the server is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Runs before the server counts as warm.
+/// Runs before the server counts as warm; a tenth of them, if there are less.
 const WARM: u64 = 10_000;
 
 /// Of a hundred runs: what the others do besides nothing.
@@ -96,7 +96,7 @@ impl Measure for Options {
         figures.number("seconds", elapsed.as_secs_f64());
         figures.number("runs_per_s", f64::from(self.runs) / elapsed.as_secs_f64());
         figures.count("runs_recorded", found);
-        compare(&mut figures, &samples);
+        compare(&mut figures, &samples, WARM.min(u64::from(self.runs) / 10));
         Ok(figures)
     }
 }
@@ -188,8 +188,8 @@ async fn sample(bench: &Bench, server: &Server, client: &mut Client, started: u6
 }
 
 /// The server when it was warm and afterwards.
-fn compare(figures: &mut Figures, samples: &[Sample]) {
-    let warm: Vec<&Sample> = samples.iter().filter(|sample| sample.started >= WARM).collect();
+fn compare(figures: &mut Figures, samples: &[Sample], enough: u64) {
+    let warm: Vec<&Sample> = samples.iter().filter(|sample| sample.started >= enough).collect();
     let (Some(first), Some(last)) = (warm.first(), samples.last()) else { return };
     let most = |value: fn(&Sample) -> u64| warm.iter().map(|sample| value(sample)).max().unwrap_or_default();
     let resident = |sample: &Sample| sample.usage.resident;

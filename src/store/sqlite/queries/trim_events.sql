@@ -6,7 +6,7 @@ WHERE rowid IN (
     SELECT e.rowid
     FROM run_archives AS a CROSS JOIN run_events AS e ON e.run_key = a.run_key
     WHERE a.trimmed = 0 AND a.archived_at < $1
-    ORDER BY a.archived_at
+    ORDER BY a.archived_at, a.run_key, e.sequence
     LIMIT $2
 );
 
