@@ -93,7 +93,7 @@ pub async fn stream(
             streams.history().cursor(run, id).await?
         }
     };
-    Ok(sse::answer(Run { stream: streams.open(run, after).await?, run, closed: false }))
+    Ok(sse::answer(OneRun { stream: streams.open(run, after).await?, id: run, closed: false }))
 }
 
 /// The last event that the client has: the header, which a browser sends when it connects again, goes before the
@@ -110,13 +110,13 @@ fn invalid(name: &str, error: &RangeError) -> Problem {
 }
 
 /// The frames of one run.
-struct Run {
+struct OneRun {
     stream: EventStream,
-    run: RunId,
+    id: RunId,
     closed: bool,
 }
 
-impl sse::Frames for Run {
+impl sse::Frames for OneRun {
     async fn next(&mut self) -> Option<Bytes> {
         if self.closed {
             return None;
@@ -130,7 +130,7 @@ impl sse::Frames for Run {
             // The client connects again and resumes.
             Ok(Item::Stopped) => None,
             Err(error) => {
-                tracing::warn!(run = %self.run, %error, "a stream of events was cut off");
+                tracing::warn!(run = %self.id, %error, "a stream of events was cut off");
                 None
             }
         }

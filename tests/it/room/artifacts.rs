@@ -5,8 +5,9 @@ use serde_json::json;
 
 use super::{Answer, Room};
 
-const MAKE: &str = "version: 1\nname: make\nsteps:\n- id: make\n  uses: run\n  with:\n    script: |\n      \
-    mkdir -p $OPSROOM_ARTIFACTS/out && printf '# hi' > $OPSROOM_ARTIFACTS/out/a.md\n      echo '# all good' > $OPSROOM_SUMMARY\n";
+const MAKE: &str = "version: 1\nname: make\nsteps:\n- id: make\n  run: |\n    \
+    mkdir -p $OPSROOM_ARTIFACTS/out && printf '# hi' > $OPSROOM_ARTIFACTS/out/a.md\n    \
+    echo '# all good' > $OPSROOM_SUMMARY\n";
 
 fn room() -> (Room, String) {
     let world = crate::cli::world::World::new();

@@ -14,6 +14,7 @@ mod limits;
 mod programs;
 mod runbooks;
 mod runs;
+mod schema;
 mod sessions;
 mod stopping;
 
