@@ -101,8 +101,14 @@ pub async fn stream(
 fn last_event_id(headers: &HeaderMap, query: Option<String>) -> Result<Option<(&'static str, String)>, Problem> {
     let header = headers.get(LAST_EVENT_ID).map(|value| value.to_str().map(str::to_owned)).transpose();
     let header = header.map_err(|_| invalid(LAST_EVENT_ID, &RangeError("(not text)".to_owned())))?;
-    let given = header.map(|text| (LAST_EVENT_ID, text)).or(query.map(|text| ("last_event_id", text)));
-    Ok(given.filter(|(_, text)| !text.is_empty()))
+    let given = [(LAST_EVENT_ID, header), ("last_event_id", query)];
+    let given = given.into_iter().filter_map(|(name, text)| Some((name, text.filter(|text| !text.is_empty())?)));
+    let given: Vec<_> = given.collect();
+    // The one that is not needed must be an id all the same.
+    for (name, text) in &given {
+        parse_cursor(text).map_err(|error| invalid(name, &error))?;
+    }
+    Ok(given.into_iter().next())
 }
 
 fn invalid(name: &str, error: &RangeError) -> Problem {
