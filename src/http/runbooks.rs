@@ -15,7 +15,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use super::{
     access::Caller,
-    extract::{Json, Path, Query},
+    extract::{Json, Path, Query, within_limits},
     problem::{Code, Problem},
     respond,
 };
@@ -107,6 +107,7 @@ async fn source(
 
 /// What was sent as a runbook; `name` is what it is called where it has no file name.
 pub(super) fn draft(given: RunbookSource, name: &str) -> Result<Draft, Problem> {
+    within_limits(&given)?;
     let RunbookSource { source, file_name, files } = given;
     let file_name = file_name.unwrap_or_else(|| format!("{name}.yaml"));
     Ok(Draft::new(file_name, source).with_files(bundle(files.unwrap_or_default())?))
