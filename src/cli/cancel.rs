@@ -1,13 +1,12 @@
 //! `opsroom cancel RUN`: asks a run to stop, whoever executes it.
 
-use serde_json::json;
-
 use super::{
     Context, block_on,
-    embedded::Embedded,
     fault::{Fault, exit},
+    place::Place,
     selector,
 };
+use crate::api::CancelRun;
 
 /// Cancel a run: its on_cancel and finally are still run
 #[derive(Debug, clap::Args)]
@@ -29,27 +28,21 @@ pub struct Options {
 
 pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
     block_on(async {
-        let embedded = Embedded::open(&context.config).await?;
-        let run = selector::find(&*embedded.world.store, &options.run).await?;
-        embedded.runs.cancel(run, &context.config.actor, &options.reason, options.force).await?;
-        let driven = is_driven(context, &embedded, run).await?;
+        let place = Place::open(context).await?;
+        let run = selector::find(&place.client, &options.run).await?;
+        let reason = (!options.reason.is_empty()).then(|| options.reason.clone());
+        let told = place.client.cancel_run(run, &CancelRun { reason, force: options.force }).await?;
+        let driven = place.is_driven(&context.config, run).await?;
         if context.out.is_json() {
-            context.out.json(&json!({"run": run, "cancel_requested": true, "force": options.force}));
+            context.out.json(&told);
         } else {
             context.out.line(format!("run {run} was asked to stop"));
         }
         if !driven {
             context.out.message("no process executes it now: `opsroom recover` carries the cancel out");
         }
-        embedded.close().await;
+        place.close().await;
         Ok(())
     })?;
     Ok(exit::SUCCESS)
-}
-
-/// Whether a living process owns the run.
-pub async fn is_driven(context: &Context, embedded: &Embedded, run: crate::model::RunId) -> Result<bool, Fault> {
-    let dead = embedded.dead_workers(&context.config).await?;
-    let row = embedded.world.store.run(run).await?;
-    Ok(row.and_then(|row| row.claimed_by).is_some_and(|owner| !dead.contains(&owner)))
 }

@@ -12,6 +12,7 @@ use std::{
 use super::fault::Fault;
 use crate::{
     actions::{HttpConfig, Network},
+    client::Key,
     control::KEPT,
     system::{EnvSecrets, tls},
 };
@@ -24,10 +25,22 @@ pub struct Config {
     pub secrets: SecretsConfig,
     pub processes: ProcessConfig,
     pub http: HttpSection,
+    pub server: ServerConfig,
     /// Who works here, for the trigger of runs and for signals.
     pub actor: String,
     /// Whether a browser could show something.
     pub has_display: bool,
+}
+
+/// Whose runs commands show and change.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// `--server`, else `OPSROOM_URL`; without either, commands work on the data folder.
+    pub url: Option<String>,
+    /// `OPSROOM_KEY`. It is no option, because everybody sees the options of a process.
+    pub key: Option<Key>,
+    /// `OPSROOM_KEY_FILE`.
+    pub key_file: Option<PathBuf>,
 }
 
 /// Where everything is kept.
@@ -125,12 +138,12 @@ const INHERITED: &[&str] = &["PATH", "HOME", "LANG", "LANGUAGE", "TZ", "USER", "
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 impl Config {
-    /// Reads the environment. `data_dir` is the global option.
-    pub fn read(data_dir: Option<&Path>) -> Result<Config, Fault> {
-        Config::from_variables(&Variables::of_process(), data_dir)
+    /// Reads the environment. `data_dir` and `server` are the global options.
+    pub fn read(data_dir: Option<&Path>, server: Option<&str>) -> Result<Config, Fault> {
+        Config::from_variables(&Variables::of_process(), data_dir, server)
     }
 
-    fn from_variables(variables: &Variables, data_dir: Option<&Path>) -> Result<Config, Fault> {
+    fn from_variables(variables: &Variables, data_dir: Option<&Path>, server: Option<&str>) -> Result<Config, Fault> {
         Ok(Config {
             data: DataConfig { folder: data_folder(variables, data_dir)?, retention: retention(variables)? },
             log: LogConfig {
@@ -143,6 +156,11 @@ impl Config {
                 allowed: networks(variables, "OPSROOM_HTTP_ALLOW")?,
                 refused: networks(variables, "OPSROOM_HTTP_REFUSE")?,
                 proxy: variables.text("OPSROOM_HTTP_PROXY").map(str::to_owned),
+            },
+            server: ServerConfig {
+                url: server.or(variables.text("OPSROOM_URL")).map(str::to_owned),
+                key: variables.text("OPSROOM_KEY").map(key).transpose()?,
+                key_file: variables.path("OPSROOM_KEY_FILE"),
             },
             actor: variables.text("USER").or(variables.text("LOGNAME")).unwrap_or("unknown").to_owned(),
             has_display: cfg!(target_os = "macos")
@@ -182,6 +200,13 @@ fn data_folder(variables: &Variables, option: Option<&Path>) -> Result<PathBuf, 
     })?;
     std::path::absolute(&folder)
         .map_err(|error| Fault::refused("BAD_DATA_DIR", format!("`{}`: {error}", folder.display())))
+}
+
+fn key(text: &str) -> Result<Key, Fault> {
+    Key::new(text).map_err(|error| {
+        Fault::refused("BAD_CONFIG", format!("OPSROOM_KEY: {error}"))
+            .help("put the key of the server there, or the path of a file with it into OPSROOM_KEY_FILE")
+    })
 }
 
 fn retention(variables: &Variables) -> Result<Duration, Fault> {
@@ -249,7 +274,7 @@ mod tests {
     }
 
     fn folder<const N: usize>(set: [(&str, &str); N], option: Option<&str>) -> PathBuf {
-        Config::from_variables(&variables(set), option.map(Path::new)).unwrap().data.folder
+        Config::from_variables(&variables(set), option.map(Path::new), None).unwrap().data.folder
     }
 
     #[test]
@@ -261,13 +286,13 @@ mod tests {
         let set = [home, ("XDG_DATA_HOME", "/data"), ("OPSROOM_DATA_DIR", "/ops")];
         assert_eq!(folder(set, None), Path::new("/ops"));
         assert_eq!(folder(set, Some("/here")), Path::new("/here"));
-        assert_eq!(Config::from_variables(&variables([]), None).unwrap_err().code, "NO_DATA_DIR");
+        assert_eq!(Config::from_variables(&variables([]), None, None).unwrap_err().code, "NO_DATA_DIR");
     }
 
     #[test]
     fn children_inherit_little_and_no_secret() {
         let set = [("HOME", "/h"), ("LC_ALL", "C"), ("OPSROOM_SECRET_KEY", "k"), ("AWS_TOKEN", "t")];
-        let config = Config::from_variables(&variables(set), None).unwrap();
+        let config = Config::from_variables(&variables(set), None, None).unwrap();
         assert_eq!(config.processes.base_env.keys().collect::<Vec<_>>(), ["HOME", "LC_ALL", "PATH"]);
         assert_eq!(config.secrets.variables, [("OPSROOM_SECRET_KEY".to_owned(), "k".to_owned())]);
         assert!(!format!("{config:?}").contains("\"k\""));
@@ -276,11 +301,14 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_refused() {
         let home = ("HOME", "/h");
-        for bad in
-            [("OPSROOM_LOG_FORMAT", "xml"), ("OPSROOM_HTTP_ALLOW", "10.0.0.0/99"), ("OPSROOM_RETENTION_DAYS", "0")]
-        {
-            let fault = Config::from_variables(&variables([home, bad]), None).unwrap_err();
-            assert_eq!((fault.code, fault.exit), ("BAD_CONFIG", 2));
+        for bad in [
+            ("OPSROOM_LOG_FORMAT", "xml"),
+            ("OPSROOM_HTTP_ALLOW", "10.0.0.0/99"),
+            ("OPSROOM_RETENTION_DAYS", "0"),
+            ("OPSROOM_KEY", "a b"),
+        ] {
+            let fault = Config::from_variables(&variables([home, bad]), None, None).unwrap_err();
+            assert_eq!((&*fault.code, fault.exit), ("BAD_CONFIG", 2));
         }
     }
 }

@@ -1,125 +1,91 @@
-//! A run as commands show it, to people and as JSON.
+//! What the interface answers, as commands show it: to people, and as JSON.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Value, json};
 
+use super::fault::Fault;
 use crate::{
-    control::RunView,
+    api::{self, ListArtifactsQuery},
+    client::Client,
     engine::{Step, StepRecord},
-    model::{Digest, Failure, Micros, RunId, RunStatus, StepStatus, WaitingOn},
-    ports::RunRow,
-    runbook::{Phase, PlannedStep},
+    model::{Failure, Micros, RunId},
 };
 
-/// One run; in a list without its steps.
+/// The largest page.
+pub const PAGE: u32 = 200;
+
+/// A run with everything that belongs to it, as `show` and `run` print it.
+#[derive(Debug)]
+pub struct Whole {
+    pub run: api::Run,
+    pub steps: Vec<api::Step>,
+    pub artifacts: Vec<api::Artifact>,
+    /// While it has not ended.
+    pub why: Option<api::Why>,
+}
+
+impl Whole {
+    /// Reads it.
+    pub async fn read(client: &Client, run: RunId) -> Result<Whole, Fault> {
+        let steps = client.list_steps(run).await?.items;
+        let artifacts = artifacts(client, run).await?;
+        // Last, so that nothing of an ended run is older than its end.
+        let run = client.get_run(run).await?;
+        let why = if run.status.is_ended() { None } else { Some(client.explain_run(run.id).await?) };
+        Ok(Whole { run, steps, artifacts, why })
+    }
+
+    /// The run's document, with `steps`, `artifacts` and `why` in it.
+    pub fn to_json(&self) -> Value {
+        let mut document = json!(self.run);
+        document["steps"] = json!(self.steps);
+        document["artifacts"] = json!(self.artifacts);
+        document["why"] = json!(self.why);
+        document
+    }
+
+    /// From the run's start to its end, or until now.
+    pub fn duration(&self) -> Option<Duration> {
+        self.run.duration_ms.map(Duration::from_millis)
+    }
+}
+
+/// Every artifact of a run, by name.
+pub async fn artifacts(client: &Client, run: RunId) -> Result<Vec<api::Artifact>, Fault> {
+    let mut query = ListArtifactsQuery { limit: Some(PAGE), cursor: None };
+    let mut found = Vec::new();
+    loop {
+        let page = client.list_artifacts(run, &query).await?;
+        found.extend(page.items);
+        match page.next_cursor {
+            Some(cursor) => query.cursor = Some(cursor),
+            None => return Ok(found),
+        }
+    }
+}
+
+/// A list as JSON.
 #[derive(Debug, Serialize)]
-pub struct RunDocument<'a> {
-    pub run: RunId,
-    pub runbook: &'a str,
-    pub status: RunStatus,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub waiting_on: Option<WaitingOn>,
-    pub created_at: Micros,
-    pub started_at: Option<Micros>,
-    pub ended_at: Option<Micros>,
-    pub duration_ms: Option<u64>,
-    pub steps_total: u32,
-    pub recoveries: u32,
-    pub triggered_by: String,
-    pub params: &'a Map<String, Value>,
-    pub plan: Digest,
-    pub error: Option<&'a Failure>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub steps: Option<Vec<StepDocument<'a>>>,
-    /// Their keys below the data folder's `artifacts`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub artifacts: Option<Vec<String>>,
-    /// Commands that resolve what the run waits for.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub resolve: Vec<String>,
+pub struct List<'a, T> {
+    pub items: &'a [T],
+    /// What `--cursor` takes for the next ones.
+    pub next_cursor: Option<&'a str>,
 }
 
-impl<'a> RunDocument<'a> {
-    pub fn new(row: &'a RunRow, now: Micros) -> RunDocument<'a> {
-        RunDocument {
-            run: row.id,
-            runbook: &row.runbook,
-            status: row.status,
-            waiting_on: row.waiting_on,
-            created_at: row.created_at,
-            started_at: row.started_at,
-            ended_at: row.ended_at,
-            duration_ms: duration(row, now).map(millis),
-            steps_total: row.steps_total,
-            recoveries: row.recoveries,
-            triggered_by: format!("{} ({})", row.trigger.actor, row.trigger.kind),
-            params: &row.params,
-            plan: row.plan,
-            error: row.error.as_ref(),
-            steps: None,
-            artifacts: None,
-            resolve: Vec::new(),
-        }
+/// The status, and what a queued run waits for.
+pub fn status_word(run: &api::Run) -> String {
+    match run.waiting_on {
+        Some(waiting_on) => format!("{}: {waiting_on}", run.status),
+        None => run.status.to_string(),
     }
-
-    /// With everything that is known of the run.
-    pub fn whole(view: &'a RunView, artifacts: Vec<String>, now: Micros) -> RunDocument<'a> {
-        let steps = view.plan.steps.iter().zip(view.run.steps());
-        RunDocument {
-            steps: Some(steps.map(|(planned, record)| StepDocument::new(planned, record, now)).collect()),
-            artifacts: Some(artifacts),
-            resolve: resolve_commands(view),
-            ..RunDocument::new(&view.row, now)
-        }
-    }
-}
-
-/// One step of a run.
-#[derive(Debug, Serialize)]
-pub struct StepDocument<'a> {
-    pub step: &'a str,
-    pub phase: Phase,
-    pub uses: &'a str,
-    pub status: StepStatus,
-    pub attempts: u32,
-    pub started_at: Option<Micros>,
-    pub ended_at: Option<Micros>,
-    pub duration_ms: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub outputs: Option<&'a Map<String, Value>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<&'a Failure>,
-}
-
-impl<'a> StepDocument<'a> {
-    pub fn new(planned: &'a PlannedStep, record: &'a StepRecord, now: Micros) -> StepDocument<'a> {
-        StepDocument {
-            step: &planned.id,
-            phase: planned.phase,
-            uses: &planned.uses,
-            status: record.state.status(),
-            attempts: record.attempt,
-            started_at: record.first_started,
-            ended_at: record.ended,
-            duration_ms: step_duration(record, now).map(millis),
-            outputs: record.success.as_ref().map(|success| &success.outputs).filter(|outputs| !outputs.is_empty()),
-            error: failure_of(record),
-        }
-    }
-}
-
-/// What a person can type to resolve the held steps of a run.
-pub fn resolve_commands(view: &RunView) -> Vec<String> {
-    let command = |ix| format!("opsroom resolve {} {} retry|succeeded|failed", view.row.id, view.plan.step(ix).id);
-    if view.row.status.is_ended() { Vec::new() } else { view.run.held().map(command).collect() }
 }
 
 /// The failure of a step that failed or is being retried.
 pub fn failure_of(record: &StepRecord) -> Option<&Failure> {
     let failed = matches!(record.state, Step::Failed | Step::Retrying { .. });
-    record.failure.as_ref().map(Arc::as_ref).filter(|_| failed)
+    record.failure.as_deref().filter(|_| failed)
 }
 
 /// From the first attempt's start to the end, or until now.
@@ -131,14 +97,19 @@ pub fn step_duration(record: &StepRecord, now: Micros) -> Option<Duration> {
     }
 }
 
-/// From the run's start to its end, or until now while it runs.
-pub fn duration(row: &RunRow, now: Micros) -> Option<Duration> {
-    let end = row.ended_at.or((row.status == RunStatus::Running).then_some(now))?;
-    row.started_at.map(|started| end.since(started))
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+/// `512 B`, `1.5 KiB`, `20.0 MiB`.
+pub fn bytes(size: u64) -> String {
+    let units = ["KiB", "MiB", "GiB", "TiB"];
+    if size < 1_024 {
+        return format!("{size} B");
+    }
+    let mut value = size as f64 / 1_024.0;
+    let mut unit = 0;
+    while value >= 1_024.0 && unit + 1 < units.len() {
+        value /= 1_024.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", units[unit])
 }
 
 /// `0.4 s`, `12.3 s`, `2 m 03 s`, `1 h 02 m`.
@@ -184,6 +155,15 @@ mod tests {
         let cases = [(7, "7 ms"), (1_234, "1.2 s"), (59_949, "59.9 s"), (123_000, "2 m 03 s"), (3_720_000, "1 h 02 m")];
         for (millis, text) in cases {
             assert_eq!(human(Duration::from_millis(millis)), text);
+        }
+    }
+
+    #[test]
+    fn sizes_read_well() {
+        let cases =
+            [(0, "0 B"), (1_023, "1023 B"), (1_536, "1.5 KiB"), (20 << 20, "20.0 MiB"), (1 << 50, "1024.0 TiB")];
+        for (size, text) in cases {
+            assert_eq!(bytes(size), text);
         }
     }
 

@@ -3,12 +3,13 @@
 use super::{
     Context, block_on,
     document::{clock_time, printable},
-    embedded::Embedded,
     fault::{Fault, exit},
-    live::{Watch, payload, sentence},
+    live::{Watch, payload, sentence, skeleton},
+    place::Place,
+    reading::{self, Range},
     selector,
 };
-use crate::model::{Event, TenantId};
+use crate::model::Event;
 
 /// Bytes of a chunk that a line shows.
 const SHOWN: usize = 120;
@@ -18,6 +19,7 @@ const SHOWN: usize = 120;
 #[command(after_help = "\
 Examples:
   opsroom events @latest
+  opsroom events @latest -f
   opsroom events @latest --output json    V2 events, one JSON object a line
   opsroom events 01937c3a --after 120")]
 pub struct Options {
@@ -27,29 +29,30 @@ pub struct Options {
     /// Only events with a sequence above this one
     #[arg(long, value_name = "SEQUENCE", default_value_t = 0)]
     after: u64,
+    /// Go on until the run has ended
+    #[arg(short, long)]
+    follow: bool,
 }
 
 pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
     block_on(async {
-        let embedded = Embedded::open(&context.config).await?;
-        let world = &embedded.world;
-        let run = selector::find(&*world.store, &options.run).await?;
-        let plan = embedded.runs.view(run).await?.plan;
+        let place = Place::open(context).await?;
+        let client = &place.client;
+        let run = selector::find(client, &options.run).await?;
+        let json = context.out.is_json();
         // The words of an event depend on what came before it, so text is folded from the start.
-        let from = if context.out.is_json() { options.after } else { 0 };
-        let mut watch = Watch::new(plan, run, false);
-        let mut history = world.history(TenantId::DEFAULT).reader(run, from);
-        while let Some(event) = history.next().await? {
-            if context.out.is_json() {
-                context.out.json(&event);
-            } else if let Some(line) = line(&mut watch, &event).filter(|_| event.sequence > options.after) {
+        let range = Range { run, after: if json { options.after } else { 0 }, follow: options.follow };
+        let document = client.get_run(run).await?;
+        let mut watch = Watch::new(skeleton(&document, &client.list_steps(run).await?.items), run, false);
+        let print = |event: &Event| {
+            if json {
+                context.out.json(event);
+            } else if let Some(line) = line(&mut watch, event).filter(|_| event.sequence > options.after) {
                 context.out.line(line);
             }
-            if context.out.is_closed() {
-                break;
-            }
-        }
-        embedded.close().await;
+        };
+        reading::each(context, client, range, print).await?;
+        place.close().await;
         Ok(())
     })?;
     Ok(exit::SUCCESS)

@@ -1,11 +1,13 @@
 //! Why a command did not do what it was asked, in the form that people and programs get it.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use serde_json::{Value, json};
 
 use super::out::Out;
 use crate::{
+    api::Problem,
+    client::ClientError,
     control::{HistoryError, OwnError, PlanError, RunsError, SubmitError},
     ports::{ArtifactError, BundleError, StoreError},
 };
@@ -26,7 +28,7 @@ pub mod exit {
 /// What went wrong, where, and what to do about it.
 #[derive(Debug)]
 pub struct Fault {
-    pub code: &'static str,
+    pub code: Cow<'static, str>,
     pub message: String,
     pub help: Option<String>,
     /// More for programs: diagnostics, problems of params.
@@ -38,13 +40,20 @@ pub struct Fault {
 
 impl Fault {
     /// The command was refused: nothing was done.
-    pub fn refused(code: &'static str, message: impl Into<String>) -> Fault {
+    pub fn refused(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Fault {
         Fault { exit: exit::REFUSED, ..Fault::internal(code, message) }
     }
 
     /// Our own fault, or the machine's.
-    pub fn internal(code: &'static str, message: impl Into<String>) -> Fault {
-        Fault { code, message: message.into(), help: None, details: Vec::new(), rendered: None, exit: exit::FAULT }
+    pub fn internal(code: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Fault {
+        Fault {
+            code: code.into(),
+            message: message.into(),
+            help: None,
+            details: Vec::new(),
+            rendered: None,
+            exit: exit::FAULT,
+        }
     }
 
     #[must_use]
@@ -195,6 +204,72 @@ impl From<RunsError> for Fault {
             RunsError::Store(error) => error.into(),
         }
     }
+}
+
+impl From<ClientError> for Fault {
+    fn from(error: ClientError) -> Fault {
+        let message = error.to_string();
+        match error {
+            ClientError::Problem(problem) => (*problem).into(),
+            ClientError::BadUrl { .. } => Fault::refused("BAD_URL", message)
+                .help("give --server or OPSROOM_URL a URL such as http://127.0.0.1:8484"),
+            ClientError::Unreachable { .. } => Fault::internal("SERVER_UNREACHABLE", message)
+                .help("start a server with `opsroom up`, or give its URL with --server or OPSROOM_URL"),
+            ClientError::Foreign { .. } => Fault::internal("NOT_A_SERVER", message)
+                .help("is this the URL of an opsroom server of this version? `opsroom version` tells yours"),
+            ClientError::Damaged { .. } => Fault::internal("ARTIFACT_DAMAGED", message).help("try again"),
+            ClientError::Io(error) => io_fault("FILE_UNUSABLE", "a local file", &error),
+        }
+    }
+}
+
+impl From<Problem> for Fault {
+    /// What the interface says, with the commands that help in place of its paths.
+    fn from(problem: Problem) -> Fault {
+        let help = help(&problem.code).map(str::to_owned).or(problem.help);
+        let mut message = problem.detail;
+        let wrong = problem.errors.unwrap_or_default();
+        // One thing that is wrong is the detail already.
+        for error in wrong.iter().filter(|_| wrong.len() > 1) {
+            message.push_str(&format!("\n  {}: {}", error.pointer, error.detail));
+        }
+        let fault = if problem.status >= 500 {
+            Fault::internal(problem.code, message)
+        } else {
+            Fault::refused(problem.code, message)
+        };
+        let fault = Fault { help, ..fault };
+        let fault = if wrong.is_empty() { fault } else { fault.detail("errors", json!(wrong)) };
+        let Some(found) = problem.diagnostics else { return fault };
+        let lines = found.iter().map(|d| format!("{}:{}:{}: {}: {}", d.file, d.line, d.column, d.code, d.message));
+        let rendered = Some(lines.collect::<Vec<_>>().join("\n"));
+        Fault { rendered, ..fault }.detail("diagnostics", json!(found))
+    }
+}
+
+/// What to do on the command line about a problem.
+fn help(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "RUN_NOT_FOUND" => "`opsroom runs` lists the runs",
+        "RUN_EXPIRED" => "runs are removed 90 days after their end",
+        "RUN_ENDED" => "`opsroom show RUN` tells how it ended",
+        "STEP_NOT_FOUND" => "`opsroom show RUN` lists its steps",
+        "STEP_NOT_HELD" => "there is nothing to resolve",
+        "RUNBOOK_NOT_FOUND" => "`opsroom runbooks` lists the runbooks",
+        "SESSION_NOT_FOUND" => "`opsroom sessions` lists them",
+        "SESSION_ARCHIVED" => "reopen it with `opsroom sessions reopen`, or take another session",
+        "ARTIFACT_NOT_FOUND" => "`opsroom artifacts list RUN` lists what there is",
+        "UNAUTHENTICATED" => {
+            "give the server's key with OPSROOM_KEY, or the path of a file with it with OPSROOM_KEY_FILE; it is in \
+             `api.key` in the server's data folder"
+        }
+        "BAD_HOST" => "start the server with --host and the name that you use for it",
+        "STORE_FULL" => "free space where the data folder is, then `opsroom recover`",
+        "STORE_BUSY" => "another process holds the data folder's database; try again",
+        "STORE_UNAVAILABLE" => "check the data folder (--data-dir, OPSROOM_DATA_DIR) and its permissions",
+        "STORE_CORRUPT" => "restore the data folder from a backup",
+        _ => return None,
+    })
 }
 
 /// An error of the operating system at a place.

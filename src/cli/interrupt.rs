@@ -14,7 +14,6 @@ use super::{
     fault::{Fault, exit, io_fault},
     out::Out,
 };
-use crate::{control::Runs, model::RunId};
 
 /// Listens from its creation on, so that no signal is lost between the start and the run.
 #[derive(Debug)]
@@ -37,13 +36,19 @@ impl Interrupts {
         }
     }
 
-    /// Cancels `run` at the first signal; the second ends its handlers too, and the third the process, and
-    /// with it everything that the run has started.
-    pub fn cancel(mut self, runs: Runs, run: RunId, actor: String, out: Arc<Out>) -> Attending {
+    /// Cancels a run at the first signal; the second ends its handlers too, and the third the process, and
+    /// with it everything that it has started. `tell` is given the signal's name, and whether it is by force.
+    pub fn cancel<F: Future<Output = ()> + Send + 'static>(
+        mut self,
+        out: Arc<Out>,
+        tell: impl Fn(&'static str, bool) -> F + Send + 'static,
+    ) -> Attending {
         let count = Arc::new(AtomicU32::new(0));
         let mut task = JoinSet::new();
         let counter = count.clone();
         task.spawn(async move {
+            // In tasks of their own: while a server is told, another signal must still be heard.
+            let mut telling = JoinSet::new();
             loop {
                 let name = self.next().await;
                 let force = match counter.fetch_add(1, Ordering::SeqCst) {
@@ -56,10 +61,7 @@ impl Interrupts {
                 } else {
                     "cancelling: on_cancel and finally are run; once more cancels those too"
                 });
-                // An ended run needs no cancel, and the store's own trouble ends the run anyway.
-                if let Err(error) = runs.cancel(run, &actor, name, force).await {
-                    tracing::debug!(%run, %error, "the run could not be told");
-                }
+                telling.spawn(tell(name, force));
             }
         });
         Attending { count, _task: task }

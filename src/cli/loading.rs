@@ -16,7 +16,10 @@ use super::{
 use crate::{
     actions,
     control::StoredVersion,
-    runbook::{self, Beside, Bundle, Compiled, Diagnostic, ParamSpec, Plan, diagnostic, params},
+    runbook::{
+        self, Beside, Bundle, Compiled, Diagnostic, ParamSpec, Plan, diagnostic,
+        params::{self, ParamProblem},
+    },
     system::gather,
 };
 
@@ -117,13 +120,37 @@ fn invalid(problems: &[Diagnostic], text: &str) -> Fault {
     .detail("diagnostics", diagnostic::to_json(problems))
 }
 
+impl ParamOptions {
+    pub fn is_empty(&self) -> bool {
+        self.param.is_empty() && self.params_file.is_none()
+    }
+}
+
+/// The params that the options give, as the runbook declares them; nothing else is checked.
+pub fn given(specs: &[ParamSpec], options: &ParamOptions) -> Result<Map<String, Value>, Fault> {
+    let (given, problems) = read_params(specs, options)?;
+    if problems.is_empty() { Ok(given) } else { Err(bad_params(specs, &problems)) }
+}
+
 /// Binds the params that the options give to those that the runbook declares.
 pub fn bind(plan: &Plan, options: &ParamOptions) -> Result<Map<String, Value>, Fault> {
+    let (given, mut problems) = read_params(&plan.params, options)?;
+    // A param whose text could not be read is not missing as well.
+    let unread: Vec<String> = problems.iter().map(|problem| problem.param.clone()).collect();
+    match params::bind(&plan.params, given) {
+        Ok(bound) if problems.is_empty() => return Ok(bound),
+        Ok(_) => {}
+        Err(more) => problems.extend(more.into_iter().filter(|problem| !unread.contains(&problem.param))),
+    }
+    Err(bad_params(&plan.params, &problems))
+}
+
+fn read_params(specs: &[ParamSpec], options: &ParamOptions) -> Result<(Map<String, Value>, Vec<ParamProblem>), Fault> {
     let mut given = match &options.params_file {
         Some(path) => params_file(path)?,
         None => Map::new(),
     };
-    let specs: BTreeMap<&str, &ParamSpec> = plan.params.iter().map(|spec| (spec.name.as_str(), spec)).collect();
+    let specs: BTreeMap<&str, &ParamSpec> = specs.iter().map(|spec| (spec.name.as_str(), spec)).collect();
     let mut problems = Vec::new();
     for option in &options.param {
         let (name, text) = option.split_once('=').ok_or_else(|| {
@@ -140,17 +167,14 @@ pub fn bind(plan: &Plan, options: &ParamOptions) -> Result<Map<String, Value>, F
             Err(problem) => problems.push(problem),
         }
     }
-    // A param whose text could not be read is not missing as well.
-    let unread: Vec<String> = problems.iter().map(|problem| problem.param.clone()).collect();
-    match params::bind(&plan.params, given) {
-        Ok(bound) if problems.is_empty() => return Ok(bound),
-        Ok(_) => {}
-        Err(more) => problems.extend(more.into_iter().filter(|problem| !unread.contains(&problem.param))),
-    }
+    Ok((given, problems))
+}
+
+fn bad_params(specs: &[ParamSpec], problems: &[ParamProblem]) -> Fault {
     let message = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n  ");
     let message =
         if problems.len() == 1 { message } else { format!("{} params are wrong:\n  {message}", problems.len()) };
-    Err(Fault::refused("BAD_PARAM", message).help(declared(&plan.params)).detail("params", json!(problems)))
+    Fault::refused("BAD_PARAM", message).help(declared(specs)).detail("params", json!(problems))
 }
 
 fn declared(specs: &[ParamSpec]) -> String {

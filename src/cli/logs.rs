@@ -2,18 +2,20 @@
 
 use super::{
     Context, block_on,
-    embedded::Embedded,
     fault::{Fault, exit},
     live::payload,
+    place::Place,
+    reading::{self, Range},
     selector,
 };
-use crate::model::{Event, TenantId};
+use crate::model::Event;
 
 /// Print what the steps of a run wrote
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   opsroom logs @latest
+  opsroom logs @latest -f
   opsroom logs @latest --step build --stream stderr
   opsroom logs @latest --output json      the chunks as events, one JSON object a line")]
 pub struct Options {
@@ -26,30 +28,30 @@ pub struct Options {
     /// Only this stream: stdout, stderr, or log (what actions say themselves)
     #[arg(long, value_name = "STREAM", value_parser = ["stdout", "stderr", "log"])]
     stream: Option<String>,
+    /// Go on until the run has ended
+    #[arg(short, long)]
+    follow: bool,
 }
 
 pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
     block_on(async {
-        let embedded = Embedded::open(&context.config).await?;
-        let world = &embedded.world;
-        let run = selector::find(&*world.store, &options.run).await?;
-        if let Some(step) = &options.step {
-            let view = embedded.runs.view(run).await?;
-            if view.plan.find(step).is_none() {
-                return Err(Fault::refused("STEP_NOT_FOUND", format!("run {run} has no step `{step}`"))
-                    .help(format!("`opsroom show {run}` lists its steps")));
-            }
+        let place = Place::open(context).await?;
+        let client = &place.client;
+        let run = selector::find(client, &options.run).await?;
+        if let Some(step) = &options.step
+            && !client.list_steps(run).await?.items.iter().any(|known| known.id == *step)
+        {
+            return Err(Fault::refused("STEP_NOT_FOUND", format!("run {run} has no step `{step}`"))
+                .help(format!("`opsroom show {run}` lists its steps")));
         }
-        let mut history = world.history(TenantId::DEFAULT).chunks(run, 0);
-        while let Some(event) = history.next().await? {
-            if wanted(options, &event) {
-                print(context, &event);
+        let range = Range { run, after: 0, follow: options.follow };
+        let print = |event: &Event| {
+            if event.is_chunk() && wanted(options, event) {
+                print(context, event);
             }
-            if context.out.is_closed() {
-                break;
-            }
-        }
-        embedded.close().await;
+        };
+        reading::each(context, client, range, print).await?;
+        place.close().await;
         Ok(())
     })?;
     Ok(exit::SUCCESS)

@@ -4,6 +4,7 @@
 //! adapters. A command is an `Options` struct and an `execute` function; to add one, write its file and
 //! its line in [`Command`]. No rule about runs is here, and nothing that another front end would need.
 
+mod artifacts;
 mod bench;
 mod cancel;
 mod completions;
@@ -22,20 +23,25 @@ mod logs;
 mod named;
 mod open;
 mod out;
+mod place;
 mod plan;
 mod processes;
+mod progress;
+mod reading;
 mod recover;
 mod resolve;
 mod run;
 mod runbooks;
 mod runs;
 mod selector;
+mod sessions;
 mod show;
 mod start;
 mod summary;
 mod up;
 mod validate;
 mod version;
+mod why;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode, sync::Arc};
 
@@ -67,6 +73,9 @@ pub struct Cli {
     /// The folder that holds everything [default: OPSROOM_DATA_DIR, else ~/.local/share/opsroom]
     #[arg(long, global = true, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// Work with this server in place of the data folder [default: OPSROOM_URL, else the data folder]
+    #[arg(long, global = true, value_name = "URL")]
+    server: Option<String>,
     /// How results are written
     #[arg(long, global = true, value_name = "FORMAT", default_value = "text", visible_alias = "format")]
     output: Format,
@@ -83,6 +92,9 @@ enum Command {
     Plan(plan::Options),
     Explain(explain::Options),
     Runs(runs::Options),
+    Why(why::Options),
+    Sessions(sessions::Options),
+    Artifacts(artifacts::Options),
     Runbooks(runbooks::Options),
     Show(show::Options),
     Logs(logs::Options),
@@ -97,6 +109,27 @@ enum Command {
 }
 
 impl Command {
+    /// Refuses `--server` for what works on this machine alone.
+    fn check_server(&self, given: bool) -> Result<(), Fault> {
+        let name = match self {
+            Command::Up(_) => "up",
+            Command::Open(_) => "open",
+            Command::Plan(_) => "plan",
+            Command::Explain(_) => "explain",
+            Command::Recover(_) => "recover",
+            Command::Bench(_) => "bench",
+            Command::Init(_) => "init",
+            Command::Version(_) => "version",
+            Command::Completions(_) => "completions",
+            _ => return Ok(()),
+        };
+        if !given {
+            return Ok(());
+        }
+        Err(Fault::refused("USAGE", format!("`opsroom {name}` works on this machine and takes no --server"))
+            .help("leave --server away"))
+    }
+
     fn execute(&self, context: &Context) -> Result<u8, Fault> {
         match self {
             Command::Up(options) => up::execute(context, options),
@@ -106,6 +139,9 @@ impl Command {
             Command::Plan(options) => plan::execute(context, options),
             Command::Explain(options) => explain::execute(context, options),
             Command::Runs(options) => runs::execute(context, options),
+            Command::Why(options) => why::execute(context, options),
+            Command::Sessions(options) => sessions::execute(context, options),
+            Command::Artifacts(options) => artifacts::execute(context, options),
             Command::Runbooks(options) => runbooks::execute(context, options),
             Command::Show(options) => show::execute(context, options),
             Command::Logs(options) => logs::execute(context, options),
@@ -154,7 +190,8 @@ fn run_with(arguments: &[OsString]) -> u8 {
         Err(error) => return start::usage(&error, arguments),
     };
     let out = Arc::new(Out::new(cli.output));
-    let result = Config::read(cli.data_dir.as_deref()).and_then(|config| {
+    let result = Config::read(cli.data_dir.as_deref(), cli.server.as_deref()).and_then(|config| {
+        cli.command.check_server(cli.server.is_some())?;
         start::logging(&config.log)?;
         let context = Context { config, out: out.clone() };
         cli.command.execute(&context)

@@ -30,35 +30,32 @@ pub enum Target {
 }
 
 impl Target {
+    /// The name and the version, if what was given can be read as one; files are not looked for.
+    pub fn name(given: &Path) -> Option<(String, Option<u32>)> {
+        let text = given.to_str()?;
+        let (name, version) = match text.split_once('@') {
+            Some((name, number)) => (name, Some(number.parse().ok()?)),
+            None => (text, None),
+        };
+        is_name(name).then(|| (name.to_owned(), version))
+    }
+
     /// Reads what was given. A file that exists wins over a name; what looks like a path is one.
     pub fn read(given: &Path) -> Target {
         let file = || Target::File(given.to_owned());
-        let Some(text) = given.to_str() else { return file() };
-        if text == "-" || text.contains('/') || given.extension().is_some() || given.is_file() {
-            return file();
-        }
-        let (name, version) = match text.split_once('@') {
-            Some((name, number)) => match number.parse() {
-                Ok(version) => (name, Some(version)),
-                Err(_) => return file(),
-            },
-            None => (text, None),
-        };
-        if !is_name(name) {
-            return file();
-        }
+        let Some((name, version)) = Target::name(given).filter(|_| !given.is_file()) else { return file() };
         if version.is_none()
-            && let Some(path) = in_folder(Path::new(FOLDER), name)
+            && let Some(path) = in_folder(Path::new(FOLDER), &name)
         {
             return Target::File(path);
         }
-        Target::Name { name: name.to_owned(), version }
+        Target::Name { name, version }
     }
 }
 
 fn is_name(text: &str) -> bool {
     let known = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    (1..=64).contains(&text.len()) && text.bytes().all(known)
+    (1..=64).contains(&text.len()) && text != "-" && text.bytes().all(known)
 }
 
 fn in_folder(folder: &Path, name: &str) -> Option<PathBuf> {

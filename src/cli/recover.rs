@@ -13,14 +13,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Context, block_on,
-    document::{RunDocument, duration, human, printable, resolve_commands},
+    document::{human, printable},
     embedded::{Embedded, EmbeddedWorker},
     fault::{Fault, exit, io_fault},
     interrupt::Interrupts,
     out::Out,
 };
 use crate::{
+    api,
     control::{Owned, Reaper, RunView},
+    http::documents,
     model::{Lane, Millis, RunId, RunStatus, TenantId, WaitingOn, WorkerId},
     ports::{Liveness, RunFilter},
     system::{Burials, FlockLiveness},
@@ -56,10 +58,11 @@ pub struct Options {
 
 /// What `--output json` prints.
 #[derive(Debug, Serialize)]
-struct Report<'a> {
+struct Report {
     killed_processes: usize,
-    runs: Vec<RunDocument<'a>>,
-    held: Vec<RunDocument<'a>>,
+    runs: Vec<api::Run>,
+    /// Each with `resolve`: commands that say what became of its steps.
+    held: Vec<Value>,
     /// Runs that could not be carried on, with the reason.
     errors: Vec<Value>,
 }
@@ -189,8 +192,8 @@ impl Outcome {
             Ok(Owned::Ended(status)) => {
                 self.ended.insert(*run, *status);
                 if !context.out.is_json() {
-                    let view = embedded.runs.view(*run).await?;
-                    context.out.line(line(&view, embedded.world.clock.now()));
+                    let row = embedded.runs.row(*run).await?;
+                    context.out.line(line(&documents::run(&row, embedded.world.clock.now())));
                 }
             }
             // Told at the end, or another process's business now.
@@ -213,10 +216,16 @@ impl Outcome {
     }
 }
 
-fn line(view: &RunView, now: crate::model::Micros) -> String {
-    let taken = duration(&view.row, now).map(|taken| format!(" in {}", human(taken))).unwrap_or_default();
-    let error = view.row.error.as_ref().map(|error| format!(": {}", printable(&error.to_string()))).unwrap_or_default();
-    format!("{} {} {}{taken}{error}", view.row.id, view.row.runbook, view.row.status)
+fn line(run: &api::Run) -> String {
+    let taken = run.duration_ms.map(Duration::from_millis).map(|taken| format!(" in {}", human(taken)));
+    let error = run.error.as_ref().map(|error| format!(": {}", printable(&error.to_string()))).unwrap_or_default();
+    format!("{} {} {}{}{error}", run.id, run.runbook, run.status, taken.unwrap_or_default())
+}
+
+/// What a person can type to resolve the held steps of a run.
+fn resolve_commands(view: &RunView) -> Vec<String> {
+    let command = |ix| format!("opsroom resolve {} {} retry|succeeded|failed", view.row.id, view.plan.step(ix).id);
+    view.run.held().map(command).collect()
 }
 
 async fn held(embedded: &Embedded) -> Result<Vec<RunView>, Fault> {
@@ -238,14 +247,18 @@ async fn report(context: &Context, embedded: &Embedded, outcome: Outcome, killed
     let held = held(embedded).await?;
     let now = embedded.world.clock.now();
     if context.out.is_json() {
-        let mut views = Vec::new();
+        let mut runs = Vec::new();
         for run in outcome.ended.keys() {
-            views.push(embedded.runs.view(*run).await?);
+            runs.push(documents::run(&embedded.runs.row(*run).await?, now));
         }
-        let document = |view| RunDocument { resolve: resolve_commands(view), ..RunDocument::new(&view.row, now) };
+        let document = |view: &RunView| {
+            let mut document = json!(documents::run(&view.row, now));
+            document["resolve"] = json!(resolve_commands(view));
+            document
+        };
         context.out.json(&Report {
             killed_processes: killed,
-            runs: views.iter().map(document).collect(),
+            runs,
             held: held.iter().map(document).collect(),
             errors: outcome.errors.iter().map(|(run, error)| json!({"run": run, "error": error})).collect(),
         });

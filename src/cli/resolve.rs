@@ -1,15 +1,12 @@
 //! `opsroom resolve RUN STEP VERDICT`: a person says what became of a step whose worker died.
 
-use serde_json::json;
-
 use super::{
     Context, block_on,
-    cancel::is_driven,
-    embedded::Embedded,
     fault::{Fault, exit},
+    place::Place,
     selector,
 };
-use crate::engine;
+use crate::api::{ResolveStep, ResolveStepVerdict};
 
 /// Say what became of a step whose outcome is unknown
 #[derive(Debug, clap::Args)]
@@ -42,32 +39,33 @@ enum Verdict {
     Failed,
 }
 
-impl From<Verdict> for engine::Verdict {
-    fn from(verdict: Verdict) -> engine::Verdict {
+impl From<Verdict> for ResolveStepVerdict {
+    fn from(verdict: Verdict) -> ResolveStepVerdict {
         match verdict {
-            Verdict::Retry => engine::Verdict::Retry,
-            Verdict::Succeeded => engine::Verdict::Succeeded,
-            Verdict::Failed => engine::Verdict::Failed,
+            Verdict::Retry => ResolveStepVerdict::Retry,
+            Verdict::Succeeded => ResolveStepVerdict::Succeeded,
+            Verdict::Failed => ResolveStepVerdict::Failed,
         }
     }
 }
 
 pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
-    let verdict = engine::Verdict::from(options.verdict);
+    let verdict = ResolveStepVerdict::from(options.verdict);
     block_on(async {
-        let embedded = Embedded::open(&context.config).await?;
-        let run = selector::find(&*embedded.world.store, &options.run).await?;
-        embedded.runs.resolve(run, &options.step, verdict, &context.config.actor, &options.note).await?;
-        let driven = is_driven(context, &embedded, run).await?;
+        let place = Place::open(context).await?;
+        let run = selector::find(&place.client, &options.run).await?;
+        let note = (!options.note.is_empty()).then(|| options.note.clone());
+        let told = place.client.resolve_step(run, &options.step, &ResolveStep { verdict, note }).await?;
+        let driven = place.is_driven(&context.config, run).await?;
         if context.out.is_json() {
-            context.out.json(&json!({"run": run, "step": options.step, "verdict": verdict}));
+            context.out.json(&told);
         } else {
-            context.out.line(format!("step `{}` of run {run}: {}", options.step, verdict.as_str()));
+            context.out.line(format!("step `{}` of run {run}: {verdict}", options.step));
         }
         if !driven {
             context.out.message("`opsroom recover` goes on with the run");
         }
-        embedded.close().await;
+        place.close().await;
         Ok(())
     })?;
     Ok(exit::SUCCESS)

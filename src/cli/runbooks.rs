@@ -1,27 +1,33 @@
 //! `opsroom runbooks`: the runbooks of this data folder, and what is wrong with their files.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use base64::Engine as _;
 
 use super::{
     Context, block_on,
-    document::{date_time, printable},
-    embedded::Embedded,
+    document::{List, PAGE, date_time, printable},
     fault::{Fault, exit},
+    loading::{self, Loaded},
     named::FOLDER,
     out::Out,
+    place::Place,
     runs::{plain_table, trimmed},
 };
 use crate::{
-    api,
-    control::{RunbookSync, RunbookView, RunbooksError},
-    http::runbooks::{runbook_document, version_document},
-    model::TenantId,
-    ports::{Page, RunbookVersionRow},
-    runbook::{diagnostic, to_text},
+    api::{Diagnostic, ListRunbookVersionsQuery, ListRunbooksQuery, Param, Runbook, RunbookSource, RunbookVersion},
+    client::Client,
+    control::{RunbookSync, RunbooksError},
+    model::{Digest, TenantId},
+    runbook::{Bundle, diagnostic, to_text},
     system::NotifiedFolder,
 };
 
-/// List runbooks, and show their versions and sources
+/// List runbooks, show their versions and sources, store files
 #[derive(Debug, clap::Args)]
 #[command(
     args_conflicts_with_subcommands = true,
@@ -31,6 +37,7 @@ Examples:
   opsroom runbooks show deploy
   opsroom runbooks versions deploy --output json
   opsroom runbooks source deploy@3 > deploy.yaml
+  opsroom runbooks put deploy.yaml --server http://ops:8484
 
 Files of ./runbooks that are not valid are shown with what is wrong; nothing is stored here. `opsroom up` stores
 a version for every file that is saved, `opsroom run NAME` runs the latest one."
@@ -64,97 +71,124 @@ enum Command {
         #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
         limit: u16,
     },
+    /// Store a file as a version; the same content makes none
+    Put {
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
 }
 
 pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
     block_on(async {
-        let embedded = Embedded::open(&context.config).await?;
-        let done = match &options.command {
-            None => list(&context.out, &embedded, options.limit.into()).await,
-            Some(Command::Show { name }) => show(&context.out, &embedded, name).await,
-            Some(Command::Source { name }) => source(&context.out, &embedded, name).await,
-            Some(Command::Versions { name, limit }) => versions(&context.out, &embedded, name, (*limit).into()).await,
-        };
-        embedded.close().await;
-        done
+        let place = Place::open(context).await?;
+        let (client, out) = (&place.client, &context.out);
+        match &options.command {
+            None => {
+                look(&place).await?;
+                list(out, client, options.limit.into()).await?;
+            }
+            Some(Command::Show { name }) => {
+                look(&place).await?;
+                let runbook = client.get_runbook(name).await?;
+                show(out, &runbook, pictured(&place, name).await?);
+            }
+            Some(Command::Source { name }) => source(out, client, name).await?,
+            Some(Command::Versions { name, limit }) => versions(out, client, name, (*limit).into()).await?,
+            Some(Command::Put { file }) => put(out, client, file).await?,
+        }
+        place.close().await;
+        Ok(())
     })?;
     Ok(exit::SUCCESS)
 }
 
-async fn list(out: &Out, embedded: &Embedded, limit: usize) -> Result<(), Fault> {
-    look(embedded).await?;
-    let page = embedded.runbooks.list(TenantId::DEFAULT, None, limit).await?;
+async fn list(out: &Out, client: &Client, limit: usize) -> Result<(), Fault> {
+    let mut query = ListRunbooksQuery::default();
+    let mut runbooks: Vec<Runbook> = Vec::new();
+    let next = loop {
+        query.limit = Some(page(limit - runbooks.len()));
+        let found = client.list_runbooks(&query).await?;
+        runbooks.extend(found.items);
+        query.cursor = found.next_cursor;
+        if query.cursor.is_none() || runbooks.len() >= limit {
+            break query.cursor;
+        }
+    };
     if out.is_json() {
-        let items = page.items.iter().map(runbook_document).collect();
-        // The command has no cursor: `--limit` takes more.
-        out.json(&api::RunbookList { items, next_cursor: None });
+        out.json(&List { items: &runbooks, next_cursor: next.as_deref() });
         return Ok(());
     }
-    if page.items.is_empty() {
+    if runbooks.is_empty() {
         out.message("no runbooks are stored; `opsroom up` stores those of ./runbooks");
         return Ok(());
     }
     let mut table = plain_table();
     table.set_header(["RUNBOOK", "VERSION", "UPDATED", "FROM", "PROBLEM"]);
-    for view in &page.items {
-        table.add_row(row(view));
+    for runbook in &runbooks {
+        table.add_row(row(runbook));
     }
     out.line(trimmed(&table));
-    if page.more {
+    if next.is_some() {
         out.message("there are more: --limit");
     }
     Ok(())
 }
 
-fn row(view: &RunbookView) -> [String; 5] {
-    let latest = view.latest.as_ref().map(|latest| &latest.row);
+fn page(left: usize) -> u32 {
+    u32::try_from(left).unwrap_or(PAGE).min(PAGE)
+}
+
+fn row(runbook: &Runbook) -> [String; 5] {
+    let problem = runbook.problem.as_ref().and_then(|problem| problem.diagnostics.first());
     [
-        view.name.to_string(),
-        latest.map_or_else(|| "-".to_owned(), |row| row.version.to_string()),
-        latest.map(|row| date_time(row.created_at)).unwrap_or_default(),
-        latest.map(|row| printable(&row.origin)).unwrap_or_default(),
-        view.problem
-            .as_ref()
-            .and_then(|problem| problem.diagnostics.first())
-            .map(ToString::to_string)
-            .unwrap_or_default(),
+        runbook.name.clone(),
+        if runbook.version == 0 { "-".to_owned() } else { runbook.version.to_string() },
+        runbook.updated_at.map(date_time).unwrap_or_default(),
+        runbook.origin.as_deref().map(printable).unwrap_or_default(),
+        problem.map(diagnostic_line).unwrap_or_default(),
     ]
 }
 
-async fn show(out: &Out, embedded: &Embedded, name: &str) -> Result<(), Fault> {
-    look(embedded).await?;
-    let view = embedded.runbooks.view(TenantId::DEFAULT, name).await?;
-    let document = runbook_document(&view);
-    if out.is_json() {
-        out.json(&document);
-        return Ok(());
-    }
-    out.line(heading(&document));
-    if let Some(latest) = &view.latest {
-        out.line(format!("  from {}, {}", printable(&latest.row.origin), date_time(latest.row.created_at)));
-        out.line(format!("  plan {}", latest.row.plan));
-        out.line(format!("  lane {}, {} steps", latest.plan.lane, latest.plan.steps.len()));
-    }
-    for param in &document.params {
-        out.line(format!("  param {}", param_line(param)));
-    }
-    if let Some(problem) = &view.problem {
-        out.line(format!("\n{} since {}:", printable(&problem.file), date_time(problem.since)));
-        out.line(diagnostic::to_text(&problem.diagnostics, &problem.text, Out::is_coloured()));
-    }
-    Ok(())
+/// The problems of a file with its lines, which only the data folder keeps.
+async fn pictured(place: &Place, name: &str) -> Result<Option<String>, Fault> {
+    let Some(embedded) = place.embedded() else { return Ok(None) };
+    let problem = embedded.runbooks.view(TenantId::DEFAULT, name).await?.problem;
+    Ok(problem.map(|problem| diagnostic::to_text(&problem.diagnostics, &problem.text, Out::is_coloured())))
 }
 
-fn heading(document: &api::Runbook) -> String {
-    let version = match document.version {
+fn show(out: &Out, runbook: &Runbook, pictured: Option<String>) {
+    if out.is_json() {
+        out.json(runbook);
+        return;
+    }
+    out.line(heading(runbook));
+    if let (Some(origin), Some(at)) = (&runbook.origin, runbook.updated_at) {
+        out.line(format!("  from {}, {}", printable(origin), date_time(at)));
+    }
+    if let (Some(plan), Some(lane)) = (runbook.plan, runbook.lane) {
+        out.line(format!("  plan {plan}"));
+        out.line(format!("  lane {lane}, {} steps", runbook.steps_total));
+    }
+    for param in &runbook.params {
+        out.line(format!("  param {}", param_line(param)));
+    }
+    if let Some(problem) = &runbook.problem {
+        out.line(format!("\n{} since {}:", printable(&problem.file), date_time(problem.since)));
+        let lines = || problem.diagnostics.iter().map(diagnostic_line).collect::<Vec<_>>().join("\n");
+        out.line(pictured.unwrap_or_else(lines));
+    }
+}
+
+fn heading(runbook: &Runbook) -> String {
+    let version = match runbook.version {
         0 => "no version yet".to_owned(),
         number => format!("version {number}"),
     };
-    let description = document.description.as_ref().map(|text| format!(": {}", printable(text))).unwrap_or_default();
-    format!("{} ({version}){description}", document.name)
+    let description = runbook.description.as_ref().map(|text| format!(": {}", printable(text))).unwrap_or_default();
+    format!("{} ({version}){description}", runbook.name)
 }
 
-fn param_line(param: &api::Param) -> String {
+fn param_line(param: &Param) -> String {
     let kind = param.schema.get("type").map(to_text).unwrap_or_default();
     let default = match &param.default {
         Some(default) => format!(", default {default}"),
@@ -165,49 +199,82 @@ fn param_line(param: &api::Param) -> String {
     format!("{} ({kind}{default}){description}", param.name)
 }
 
-async fn source(out: &Out, embedded: &Embedded, given: &str) -> Result<(), Fault> {
+async fn source(out: &Out, client: &Client, given: &str) -> Result<(), Fault> {
     let (name, version) = match given.split_once('@') {
-        None => (given, embedded.runbooks.latest(TenantId::DEFAULT, given).await?.row.version),
+        None => (given, None),
         Some((name, number)) => {
             let bad = || Fault::refused("BAD_VERSION", format!("`{number}` is not a version")).help("write NAME@3");
-            (name, number.parse().map_err(|_| bad())?)
+            (name, Some(number.parse().map_err(|_| bad())?))
         }
     };
-    let (row, text) = embedded.runbooks.source(TenantId::DEFAULT, name, version).await?;
+    let version = match version {
+        Some(version) => version,
+        None => client.get_runbook(name).await?.version.try_into().unwrap_or(u32::MAX),
+    };
+    let text = client.get_runbook_source(name, version).await?;
     if out.is_json() {
-        out.json(
-            &serde_json::json!({"runbook": row.name, "version": row.version, "digest": row.digest, "source": text}),
-        );
+        let digest = Digest::of(text.as_bytes());
+        out.json(&serde_json::json!({"runbook": name, "version": version, "source_digest": digest, "source": text}));
     } else {
         out.bytes(text.as_bytes());
     }
     Ok(())
 }
 
-async fn versions(out: &Out, embedded: &Embedded, name: &str, limit: usize) -> Result<(), Fault> {
-    let Page { items, more } = embedded.runbooks.versions(TenantId::DEFAULT, name, None, limit).await?;
+async fn versions(out: &Out, client: &Client, name: &str, limit: usize) -> Result<(), Fault> {
+    let mut query = ListRunbookVersionsQuery::default();
+    let mut versions: Vec<RunbookVersion> = Vec::new();
+    let next = loop {
+        query.limit = Some(page(limit - versions.len()));
+        let found = client.list_runbook_versions(name, &query).await?;
+        versions.extend(found.items);
+        query.cursor = found.next_cursor;
+        if query.cursor.is_none() || versions.len() >= limit {
+            break query.cursor;
+        }
+    };
     if out.is_json() {
-        let items = items.iter().map(version_document).collect();
-        out.json(&api::RunbookVersionList { items, next_cursor: None });
+        out.json(&List { items: &versions, next_cursor: next.as_deref() });
         return Ok(());
     }
     let mut table = plain_table();
     table.set_header(["VERSION", "CREATED", "FROM", "DIGEST"]);
-    for RunbookVersionRow { version, created_at, origin, digest, .. } in &items {
-        table.add_row([version.to_string(), date_time(*created_at), printable(origin), digest.short()]);
+    for RunbookVersion { version, created_at, origin, digest, .. } in &versions {
+        let origin = origin.as_deref().map(printable).unwrap_or_default();
+        table.add_row([version.to_string(), date_time(*created_at), origin, digest.short()]);
     }
     out.line(trimmed(&table));
-    if more {
+    if next.is_some() {
         out.message("there are more: --limit");
     }
     Ok(())
 }
 
+/// Stores a file. It is compiled here first, which shows what is wrong at its place.
+async fn put(out: &Out, client: &Client, file: &Path) -> Result<(), Fault> {
+    let Loaded { plan, source, bundle, .. } = loading::load(file, out)?;
+    let name = file.file_name().map(|name| name.to_string_lossy().into_owned());
+    let body = source_of(source.to_string(), name, &bundle);
+    show(out, &client.put_runbook(&plan.name, &body).await?, None);
+    Ok(())
+}
+
+/// A runbook with the files that belong to it, as it is sent.
+pub fn source_of(source: String, file_name: Option<String>, bundle: &Bundle) -> RunbookSource {
+    let base64 = &base64::engine::general_purpose::STANDARD;
+    let files = bundle.files.iter().map(|(path, file)| (path.clone(), base64.encode(&file.bytes)));
+    RunbookSource { source, file_name, files: (!bundle.is_empty()).then(|| files.collect()) }
+}
+
+/// `file:line:column: CODE: message`, as compilers print it.
+pub fn diagnostic_line(found: &Diagnostic) -> String {
+    let Diagnostic { file, line, column, code, message, .. } = found;
+    printable(&format!("{file}:{line}:{column}: {code}: {message}"))
+}
+
 /// Finds what is wrong with the files of `./runbooks`, if that is there.
-async fn look(embedded: &Embedded) -> Result<(), Fault> {
-    if !Path::new(FOLDER).is_dir() {
-        return Ok(());
-    }
+async fn look(place: &Place) -> Result<(), Fault> {
+    let Some(embedded) = place.embedded().filter(|_| Path::new(FOLDER).is_dir()) else { return Ok(()) };
     let mut sync =
         RunbookSync::new(embedded.runbooks.clone(), Arc::new(NotifiedFolder::new(FOLDER)), TenantId::DEFAULT);
     sync.look().await?;

@@ -2,18 +2,13 @@
 
 use super::{
     Context, block_on,
-    document::{RunDocument, date_time, duration, failure_of, human, printable, step_duration},
-    embedded::Embedded,
+    document::{Whole, bytes, date_time, human, printable, status_word},
     fault::{Fault, exit},
-    runs::{plain_table, status_word, trimmed},
+    place::Place,
+    runs::{plain_table, trimmed},
     selector, summary,
 };
-use crate::{
-    control::RunView,
-    model::{Micros, StepStatus},
-    ports::Artifacts,
-    runbook::Phase,
-};
+use crate::{api, model::StepStatus, runbook::Phase};
 
 /// Show one run: its steps, durations, errors, and how to resolve what it waits for
 #[derive(Debug, clap::Args)]
@@ -30,88 +25,89 @@ pub struct Options {
 
 pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
     block_on(async {
-        let embedded = Embedded::open(&context.config).await?;
-        let run = selector::find(&*embedded.world.store, &options.run).await?;
-        let view = embedded.runs.view(run).await?;
-        let artifacts = embedded.artifacts.list(&run.to_string()).await.unwrap_or_default();
-        let now = embedded.world.clock.now();
+        let place = Place::open(context).await?;
+        let run = selector::find(&place.client, &options.run).await?;
+        let whole = Whole::read(&place.client, run).await?;
         if context.out.is_json() {
-            context.out.json(&RunDocument::whole(&view, artifacts, now));
+            context.out.json(&whole.to_json());
         } else {
-            let dead = embedded.dead_workers(&context.config).await?;
-            let orphaned = view.row.claimed_by.is_some_and(|owner| dead.contains(&owner));
-            text(context, &view, &artifacts, orphaned, now);
+            let orphaned = whole.run.status.is_owned() && !place.is_driven(&context.config, run).await?;
+            text(context, &whole, orphaned);
         }
-        embedded.close().await;
+        place.close().await;
         Ok(())
     })?;
     Ok(exit::SUCCESS)
 }
 
-fn text(context: &Context, view: &RunView, artifacts: &[String], orphaned: bool, now: Micros) {
+fn text(context: &Context, whole: &Whole, orphaned: bool) {
     let out = &context.out;
-    for (name, value) in header(view, now) {
+    for (name, value) in header(whole) {
         out.line(format!("{:<10} {value}", format!("{name}:")));
     }
-    if let Some(error) = &view.row.error {
+    if let Some(error) = &whole.run.error {
         out.line(format!("{:<10} {}", "error:", printable(&error.to_string())));
     }
     out.line("");
-    out.line(steps(view, now));
-    for line in summary::waiting(view) {
+    out.line(steps(&whole.steps));
+    for line in summary::waiting(whole) {
         out.line(line);
     }
     if orphaned {
         out.line("\nthe process that ran it is dead: `opsroom recover` goes on with it");
     }
-    if !artifacts.is_empty() {
-        let folder = context.config.data.artifacts();
+    if !whole.artifacts.is_empty() {
         out.line("\nartifacts:");
-        for key in artifacts {
-            out.line(format!("  {}", folder.join(key).display()));
+        for artifact in &whole.artifacts {
+            out.line(format!("  {} ({})", printable(&artifact.name), bytes(artifact.size)));
         }
     }
 }
 
-fn header(view: &RunView, now: Micros) -> Vec<(&'static str, String)> {
-    let row = &view.row;
+fn header(whole: &Whole) -> Vec<(&'static str, String)> {
+    let run = &whole.run;
+    let version = run.runbook_version.map(|version| format!(" (version {version})")).unwrap_or_default();
+    let created = format!("{} by {} ({})", date_time(run.created_at), printable(&run.trigger.actor), run.trigger.kind);
     let mut header = vec![
-        ("run", row.id.to_string()),
-        ("runbook", row.runbook.to_string()),
-        ("status", status_word(row)),
-        ("created", format!("{} by {} ({})", date_time(row.created_at), row.trigger.actor, row.trigger.kind)),
+        ("run", run.id.to_string()),
+        ("runbook", format!("{}{version}", printable(&run.runbook))),
+        ("status", status_word(run)),
+        ("created", created),
     ];
-    if let Some(taken) = duration(row, now) {
+    if let Some(taken) = whole.duration() {
         header.push(("took", human(taken)));
     }
-    if row.recoveries > 0 {
-        header.push(("recovered", format!("{} times", row.recoveries)));
+    if run.recoveries > 0 {
+        header.push(("recovered", format!("{} times", run.recoveries)));
     }
-    if !row.params.is_empty() {
-        let param = |(name, value): (&String, &serde_json::Value)| format!("{name}={value}");
-        header.push(("params", row.params.iter().map(param).collect::<Vec<_>>().join(" ")));
+    if let Some(session) = run.session_id {
+        header.push(("session", session.to_string()));
     }
-    header.push(("plan", row.plan.short()));
+    let pair = |(name, value): (&String, &serde_json::Value)| printable(&format!("{name}={value}"));
+    for (name, map) in [("labels", &run.labels), ("params", &run.params)] {
+        if !map.is_empty() {
+            header.push((name, map.iter().map(pair).collect::<Vec<_>>().join(" ")));
+        }
+    }
+    header.push(("plan", run.plan.short()));
     header
 }
 
-fn steps(view: &RunView, now: Micros) -> String {
+fn steps(steps: &[api::Step]) -> String {
     let mut table = plain_table();
     table.set_header(["STEP", "USES", "STATUS", "ATTEMPTS", "TOOK", "ERROR"]);
-    for (planned, record) in view.plan.steps.iter().zip(view.run.steps()) {
-        let status = record.state.status();
-        let uncalled = planned.phase != Phase::Body && record.attempt == 0;
-        if uncalled && matches!(status, StepStatus::Skipped | StepStatus::Pending | StepStatus::Cancelled) {
+    for step in steps {
+        let uncalled = step.phase != Phase::Body && step.attempts == 0;
+        if uncalled && matches!(step.status, StepStatus::Skipped | StepStatus::Pending | StepStatus::Cancelled) {
             continue;
         }
-        let error = failure_of(record).map(|failure| printable(&failure.to_string())).unwrap_or_default();
         table.add_row([
-            planned.id.to_string(),
-            planned.uses.to_string(),
-            status.to_string(),
-            record.attempt.to_string(),
-            step_duration(record, now).map(human).unwrap_or_default(),
-            error,
+            step.id.clone(),
+            step.uses.clone(),
+            step.status.to_string(),
+            step.attempts.to_string(),
+            step.duration_ms.map(std::time::Duration::from_millis).map(human).unwrap_or_default(),
+            step.error.as_ref().map(|failure| printable(&failure.to_string())).unwrap_or_default(),
         ]);
     }
     trimmed(&table)

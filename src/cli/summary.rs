@@ -1,18 +1,17 @@
 //! The end of a run in a few lines.
 
-use std::path::Path;
+use std::fmt::Write;
 
 use serde_json::Value;
 
 use super::{
-    document::{duration, failure_of, human, printable, resolve_commands},
+    document::{Whole, bytes, human, printable},
     live::Watch,
 };
 use crate::{
-    control::RunView,
-    engine::{Step, StepRecord},
-    model::{Micros, RunStatus, StepIx, StepStatus},
-    runbook::{Phase, Plan, to_text},
+    api,
+    model::{RunStatus, StepStatus, WaitingOn},
+    runbook::{Phase, to_text},
 };
 
 /// Longer outputs are cut; `show --output json` has them whole.
@@ -22,46 +21,42 @@ const LONGEST_OUTPUT: usize = 200;
 const FAILURES: usize = 5;
 
 /// Status and duration, failed steps with their last lines, outputs, artifacts, and where to look next.
-pub fn of_run(view: &RunView, watch: &Watch, artifacts: &[String], folder: &Path, now: Micros) -> Vec<String> {
-    let mut lines = vec![String::new(), headline(view, now)];
-    lines.extend(failures(view, watch));
-    if let Some(error) = &view.row.error
+pub fn of_run(whole: &Whole, watch: &Watch) -> Vec<String> {
+    let run = &whole.run;
+    let mut lines = vec![String::new(), headline(whole)];
+    lines.extend(failures(whole, watch));
+    if let Some(error) = &run.error
         && error.code != "STEP_FAILED"
     {
         lines.push(format!("  {}: {}", error.code, printable(&error.message)));
     }
-    if !view.row.status.is_ended() {
-        lines.extend(waiting(view));
+    lines.extend(waiting(whole));
+    lines.extend(outputs(&whole.steps));
+    if !whole.artifacts.is_empty() {
+        lines.push(format!("artifacts (opsroom artifacts get {} NAME):", run.id));
+        let line = |artifact: &api::Artifact| format!("  {} ({})", printable(&artifact.name), bytes(artifact.size));
+        lines.extend(whole.artifacts.iter().map(line));
     }
-    lines.extend(outputs(view));
-    if !artifacts.is_empty() {
-        lines.push(format!("artifacts in {}:", folder.join(view.row.id.to_string()).display()));
-        let prefix = format!("{}/", view.row.id);
-        lines.extend(artifacts.iter().map(|key| format!("  {}", key.strip_prefix(&prefix).unwrap_or(key))));
-    }
-    lines.push(format!("opsroom show {}", view.row.id));
+    lines.push(format!("opsroom show {}", run.id));
     lines
 }
 
-fn headline(view: &RunView, now: Micros) -> String {
-    let status = view.row.status;
+fn headline(whole: &Whole) -> String {
+    let status = whole.run.status;
     let colour = match status {
         RunStatus::Succeeded => "\x1b[1;32m",
         RunStatus::Failed | RunStatus::TimedOut => "\x1b[1;31m",
         _ => "\x1b[1;33m",
     };
     let word = if status.is_ended() { status.as_str().replace('_', " ") } else { "held".to_owned() };
-    let taken = duration(&view.row, now).map(|taken| format!(" in {}", human(taken))).unwrap_or_default();
-    format!("{} {colour}{word}\x1b[0m{taken}: {}", view.row.runbook, counts(&view.plan, view.run.steps()))
+    let taken = whole.duration().map(|taken| format!(" in {}", human(taken))).unwrap_or_default();
+    format!("{} {colour}{word}\x1b[0m{taken}: {}", printable(&whole.run.runbook), counts(&whole.steps))
 }
 
 /// `3 succeeded, 1 failed`; handlers that were not called for do not count.
-pub fn counts(plan: &Plan, steps: &[StepRecord]) -> String {
+fn counts(steps: &[api::Step]) -> String {
     let count = |status: StepStatus| {
-        let counted = plan.steps.iter().zip(steps).filter(|(planned, record)| {
-            record.state.status() == status && (planned.phase == Phase::Body || record.attempt > 0)
-        });
-        counted.count()
+        steps.iter().filter(|step| step.status == status && (step.phase == Phase::Body || step.attempts > 0)).count()
     };
     let counts: Vec<String> = StepStatus::ALL
         .iter()
@@ -72,38 +67,38 @@ pub fn counts(plan: &Plan, steps: &[StepRecord]) -> String {
     if counts.is_empty() { "no steps".to_owned() } else { counts.join(", ") }
 }
 
-fn failures(view: &RunView, watch: &Watch) -> Vec<String> {
+fn failures(whole: &Whole, watch: &Watch) -> Vec<String> {
     let mut lines = Vec::new();
-    let failed = |(_, record): &(StepIx, &StepRecord)| record.state == Step::Failed;
-    let all = (0..).map(StepIx).zip(view.run.steps()).filter(failed);
-    for (ix, record) in all.take(FAILURES) {
-        let attempts = if record.attempt > 1 { format!(" after {} attempts", record.attempt) } else { String::new() };
-        let why = failure_of(record).map(|failure| printable(&failure.to_string())).unwrap_or_default();
-        lines.push(format!("  \x1b[31mstep `{}` failed\x1b[0m{attempts}: {why}", view.plan.step(ix).id));
-        lines.extend(watch.tail(ix).map(|line| format!("    | {line}")));
+    for step in whole.steps.iter().filter(|step| step.status == StepStatus::Failed).take(FAILURES) {
+        let attempts = if step.attempts > 1 { format!(" after {} attempts", step.attempts) } else { String::new() };
+        let why = step.error.as_ref().map(|failure| printable(&failure.to_string())).unwrap_or_default();
+        lines.push(format!("  \x1b[31mstep `{}` failed\x1b[0m{attempts}: {why}", step.id));
+        let tail = watch.plan.find(&step.id).map(|ix| watch.tail(ix)).into_iter().flatten();
+        lines.extend(tail.map(|line| format!("    | {line}")));
     }
     lines
 }
 
-/// What a run that has not ended waits for, and what to do.
-pub fn waiting(view: &RunView) -> Vec<String> {
-    let commands = resolve_commands(view);
-    if commands.is_empty() {
-        return Vec::new();
-    }
+/// What a held run waits for, and what to do.
+pub fn waiting(whole: &Whole) -> Vec<String> {
+    let held = whole.run.waiting_on == Some(WaitingOn::StepOutcome);
+    let Some(why) = whole.why.as_ref().filter(|_| held || unknown(&whole.steps)) else { return Vec::new() };
     let mut lines =
         vec!["  the outcome of a step is unknown: its worker died while it ran. Say what happened:".to_owned()];
-    lines.extend(commands.iter().map(|command| format!("    {command}")));
-    lines.push("  then `opsroom recover` goes on with it".to_owned());
+    let resolves = why.actions.iter().filter(|action| action.starts_with("opsroom resolve"));
+    lines.extend(resolves.map(|command| format!("    {command}")));
+    lines.push("  then it goes on: by itself on a server, else with `opsroom recover`".to_owned());
     lines
 }
 
-fn outputs(view: &RunView) -> Vec<String> {
+fn unknown(steps: &[api::Step]) -> bool {
+    steps.iter().any(|step| step.status == StepStatus::Unknown)
+}
+
+fn outputs(steps: &[api::Step]) -> Vec<String> {
     let mut lines = Vec::new();
-    for (planned, record) in view.plan.steps.iter().zip(view.run.steps()) {
-        for (name, value) in record.success.iter().flat_map(|success| &success.outputs) {
-            lines.push(format!("  {}.{name} = {}", planned.id, shortened(value)));
-        }
+    for step in steps {
+        lines.extend(step.outputs.iter().map(|(name, value)| format!("  {}.{name} = {}", step.id, shortened(value))));
     }
     if !lines.is_empty() {
         lines.insert(0, "outputs:".to_owned());
@@ -112,9 +107,11 @@ fn outputs(view: &RunView) -> Vec<String> {
 }
 
 fn shortened(value: &Value) -> String {
-    let text = printable(&to_text(value).replace('\n', " "));
-    match text.char_indices().nth(LONGEST_OUTPUT) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
+    let mut text = printable(&to_text(value).replace('\n', " "));
+    if let Some((end, _)) = text.char_indices().nth(LONGEST_OUTPUT) {
+        text.truncate(end);
+        // Writing to a string does not fail.
+        let _ = write!(text, "…");
     }
+    text
 }

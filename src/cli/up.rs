@@ -10,6 +10,7 @@ use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf};
 
 use serde_json::json;
 
+pub use self::services::nouns;
 use self::start::Started;
 use super::{
     Context, block_on,

@@ -6,10 +6,12 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    Context,
+    Context, block_on,
     fault::{Fault, exit},
     loading::{self, SourceFile},
     out::Out,
+    place::Place,
+    runbooks::{diagnostic_line, source_of},
 };
 use crate::{
     model::Digest,
@@ -22,6 +24,7 @@ use crate::{
 Examples:
   opsroom validate runbooks/*.yaml
   opsroom validate deploy.yaml --format json
+  opsroom validate deploy.yaml --server http://ops:8484
 
 Exit codes: 0 all are valid (warnings allowed), 1 a problem, 2 a file cannot be read.")]
 pub struct Options {
@@ -55,7 +58,8 @@ pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
     let out = &context.out;
     let mut report = Report { valid: true, files: Vec::new() };
     for path in &options.files {
-        let file = check(loading::read(path)?);
+        let file = loading::read(path)?;
+        let file = if context.config.server.url.is_some() { check_there(context, file)? } else { check(file) };
         report.valid &= file.valid;
         if !out.is_json() {
             show(out, &file);
@@ -82,6 +86,24 @@ fn check(file: SourceFile) -> FileReport {
         text: describe(&diagnostics, &text),
         diagnostics: diagnostic::to_json(&diagnostics),
     }
+}
+
+/// The server's word: its actions may be others than those of this build.
+fn check_there(context: &Context, file: SourceFile) -> Result<FileReport, Fault> {
+    let SourceFile { name, text, beside } = file;
+    let body = source_of(text, Some(name.clone()), &beside.bundle);
+    let found = block_on(async {
+        let place = Place::open(context).await?;
+        Ok(place.client.validate_runbook(&body).await?)
+    })?;
+    Ok(FileReport {
+        file: name,
+        valid: found.valid,
+        runbook: found.runbook,
+        plan: found.plan,
+        text: found.diagnostics.iter().map(diagnostic_line).collect::<Vec<_>>().join("\n"),
+        diagnostics: serde_json::json!(found.diagnostics),
+    })
 }
 
 fn describe(diagnostics: &[runbook::Diagnostic], text: &str) -> String {

@@ -12,4 +12,4 @@ mod transport;
 
 pub use error::ClientError;
 pub use follow::{Follow, News};
-pub use transport::{Client, Key, KeyError};
+pub use transport::{Client, Key, KeyError, Local};

@@ -3,11 +3,12 @@
 //! A request that could not be sent is sent again, and so is one whose answer did not come: reads are harmless, and
 //! every write carries an `Idempotency-Key`, so that it is done once however often it arrives.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
+use axum::http;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{
-    Method, RequestBuilder, Response, StatusCode, Url,
+    Body, Method, RequestBuilder, Response, StatusCode, Url,
     header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue},
     redirect::Policy,
 };
@@ -69,6 +70,28 @@ pub struct Client {
     url: Arc<str>,
     key: Option<Key>,
     http: reqwest::Client,
+    /// Answers in this process, in place of a server.
+    local: Option<Local>,
+}
+
+type Answering = Pin<Box<dyn Future<Output = http::Response<Body>> + Send>>;
+
+/// The interface without a network between: what answers requests in this process.
+#[derive(Clone)]
+pub struct Local(Arc<dyn Fn(http::Request<Body>) -> Answering + Send + Sync>);
+
+impl Local {
+    pub fn new<F: Future<Output = http::Response<Body>> + Send + 'static>(
+        answer: impl Fn(http::Request<Body>) -> F + Send + Sync + 'static,
+    ) -> Local {
+        Local(Arc::new(move |request| Box::pin(answer(request))))
+    }
+}
+
+impl fmt::Debug for Local {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Local")
+    }
 }
 
 /// One request that is sent until it is answered.
@@ -99,7 +122,17 @@ impl Client {
             return Err(bad(&"it has a `?` or a `#`"));
         }
         let http = builder(&parsed).build().map_err(|error| bad(&error))?;
-        Ok(Client { url: parsed.as_str().trim_end_matches('/').into(), key, http })
+        Ok(Client { url: parsed.as_str().trim_end_matches('/').into(), key, http, local: None })
+    }
+
+    /// A client of what answers in this process.
+    pub fn local(local: Local) -> Result<Client, ClientError> {
+        Ok(Client { local: Some(local), ..Client::new("http://localhost", None)? })
+    }
+
+    /// Whether the server is on this machine.
+    pub fn is_on_this_machine(&self) -> bool {
+        Url::parse(&self.url).is_ok_and(|url| is_local(&url))
     }
 
     /// Where the server is.
@@ -155,11 +188,18 @@ impl Client {
 
     /// Sends a request once.
     pub(super) async fn once(&self, request: RequestBuilder) -> Result<Response, ClientError> {
-        let response = request.send().await.map_err(|error| ClientError::unreachable(&self.url, &error))?;
+        let response = self.execute(request).await.map_err(|error| ClientError::unreachable(&self.url, &error))?;
         if response.status().is_success() {
             return Ok(response);
         }
         Err(self.refusal(response).await)
+    }
+
+    async fn execute(&self, request: RequestBuilder) -> reqwest::Result<Response> {
+        match &self.local {
+            None => request.send().await,
+            Some(Local(answer)) => Ok(answer(request.build()?.try_into()?).await.into()),
+        }
     }
 
     /// A request to this server, with the key.
@@ -196,9 +236,9 @@ fn builder(url: &Url) -> reqwest::ClientBuilder {
         // The key goes to the server that was named, and to no other.
         .redirect(Policy::none());
     let builder = if is_local(url) { builder.no_proxy() } else { builder };
-    // Only a server behind TLS costs the reading of the system's certificates; reqwest wants a provider all the same.
-    tls::install();
-    if url.scheme() == "https" { builder.tls_backend_preconfigured(tls::client_config()) } else { builder }
+    // Only a server behind TLS costs the reading of the system's certificates.
+    let tls = if url.scheme() == "https" { tls::client_config() } else { tls::unused_config() };
+    builder.tls_backend_preconfigured(tls)
 }
 
 /// Whether the server is on this machine, where no proxy leads.

@@ -36,10 +36,10 @@ mod validate;
 
 use std::sync::Arc;
 
-use axum::{Router, middleware};
+use axum::{Extension, Router, middleware};
 
 use self::{
-    access::Access,
+    access::{Access, Caller},
     health::Health,
     idempotency::Idempotency,
     metrics::Metrics,
@@ -50,47 +50,45 @@ use crate::{
     ports::{Clock, Ids},
 };
 
-/// What the routes need, one field a service.
+/// The services behind the nouns of the interface, one field each.
 #[derive(Clone)]
-pub struct Services {
+pub struct Nouns {
     pub runs: Runs,
     pub runbooks: Runbooks,
     pub sessions: Sessions,
+    pub streams: Streams,
+    pub artifacts: RunArtifacts,
+    pub clock: Arc<dyn Clock>,
+    pub ids: Arc<dyn Ids>,
+}
+
+impl std::fmt::Debug for Nouns {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Nouns").finish_non_exhaustive()
+    }
+}
+
+/// What the routes of a server need, one field a service.
+#[derive(Debug, Clone)]
+pub struct Services {
+    pub nouns: Nouns,
     pub access: Access,
     pub health: Health,
     pub metrics: Metrics,
-    pub streams: Streams,
-    pub artifacts: RunArtifacts,
     pub idempotency: Idempotency,
-    pub ids: Arc<dyn Ids>,
-    pub clock: Arc<dyn Clock>,
-}
-
-impl std::fmt::Debug for Services {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Services").finish_non_exhaustive()
-    }
 }
 
 /// All routes, with what every request goes through.
 pub fn router(services: Services) -> Router {
-    let Services { runs, runbooks, sessions, streams, artifacts, access, health, metrics, idempotency, ids, clock } =
-        services;
+    let Services { nouns, access, health, metrics, idempotency } = services;
+    let ids = nouns.ids.clone();
     let routes = Router::new()
         .merge(access::routes(access.clone()))
-        .merge(aliases::routes(streams.clone()))
-        .merge(artifacts::routes(artifacts))
+        .merge(aliases::routes(nouns.streams.clone()))
         .merge(docs::routes())
-        .merge(events::routes(streams.clone()))
-        .merge(step_log::routes(runs.clone(), streams))
         .merge(health::routes(health))
-        .merge(lanes::routes(runs.clone()))
-        .merge(metrics::routes(metrics, runs.clone()))
-        .merge(plans::routes(runbooks.clone()))
-        .merge(runbooks::routes(runbooks.clone()))
-        .merge(runs::routes(runs, runbooks.clone(), clock))
-        .merge(sessions::routes(sessions))
-        .merge(validate::routes(runbooks))
+        .merge(metrics::routes(metrics, nouns.runs.clone()))
+        .merge(noun_routes(nouns))
         .merge(ui::routes());
     routes
         .fallback(nothing_here)
@@ -99,6 +97,31 @@ pub fn router(services: Services) -> Router {
         .layer(middleware::from_fn(request::only_known_parameters))
         .layer(middleware::from_fn_with_state(access, access::guard))
         .layer(middleware::from_fn_with_state(ids, request::around))
+}
+
+/// The nouns without a server: for the command line on a data folder of its own, which answers the same
+/// documents. Nothing guards them; everything is done in the name of `caller`.
+pub fn local(nouns: Nouns, caller: Caller) -> Router {
+    let ids = nouns.ids.clone();
+    noun_routes(nouns)
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(not_with_this_method)
+        .layer(Extension(caller))
+        .layer(middleware::from_fn_with_state(ids, request::around))
+}
+
+fn noun_routes(nouns: Nouns) -> Router {
+    let Nouns { runs, runbooks, sessions, streams, artifacts, clock, ids: _ } = nouns;
+    Router::new()
+        .merge(artifacts::routes(artifacts))
+        .merge(events::routes(streams.clone()))
+        .merge(step_log::routes(runs.clone(), streams))
+        .merge(lanes::routes(runs.clone()))
+        .merge(plans::routes(runbooks.clone()))
+        .merge(runbooks::routes(runbooks.clone()))
+        .merge(runs::routes(runs, runbooks.clone(), clock))
+        .merge(sessions::routes(sessions))
+        .merge(validate::routes(runbooks))
 }
 
 async fn nothing_here() -> Problem {

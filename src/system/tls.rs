@@ -16,6 +16,15 @@ pub fn install() {
 /// A system without certificates (a bare container) is not an error here: plain HTTP still works, and
 /// every TLS handshake says that the issuer is unknown.
 pub fn client_config() -> ClientConfig {
+    config_of(roots())
+}
+
+/// A configuration that trusts nobody, at no cost: for clients that are told to speak plain HTTP.
+pub fn unused_config() -> ClientConfig {
+    config_of(RootCertStore::empty())
+}
+
+fn roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     let found = rustls_native_certs::load_native_certs();
     for error in &found.errors {
@@ -26,6 +35,10 @@ pub fn client_config() -> ClientConfig {
     if added == 0 {
         tracing::warn!("the system has no root certificates: HTTPS requests will fail");
     }
+    roots
+}
+
+fn config_of(roots: RootCertStore) -> ClientConfig {
     let provider = CryptoProvider::get_default()
         .cloned()
         .unwrap_or_else(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));

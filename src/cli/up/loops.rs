@@ -7,7 +7,7 @@ use std::{
 };
 
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     time::{Interval, MissedTickBehavior},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -39,25 +39,35 @@ pub fn runbook_folder(given: Option<&Path>) -> Option<PathBuf> {
 }
 
 /// Starts all loops; each ends when `stop` fires.
-pub fn start(
-    tasks: &TaskTracker,
-    stop: &CancellationToken,
-    embedded: &Embedded,
-    metrics: &Metrics,
-    folder: Option<&Path>,
-) {
-    let runbooks = embedded.runbooks.clone();
-    match folder {
-        Some(folder) => {
-            let folder = Arc::new(NotifiedFolder::new(folder));
-            tasks.spawn(RunbookSync::new(runbooks, folder, TenantId::DEFAULT).run(stop.clone()));
-        }
-        None => drop(tasks.spawn(shipped(runbooks))),
-    }
+pub fn start(tasks: &TaskTracker, stop: &CancellationToken, embedded: &Embedded, metrics: &Metrics) {
     tasks.spawn(fold(metrics.clone(), stop.clone()));
     tasks.spawn(archiver(embedded).run(stop.clone()));
     tasks.spawn(sweeper(embedded).run(stop.clone()));
     tasks.spawn(prune(embedded.store(), embedded.world.clock.clone(), stop.clone()));
+}
+
+/// Follows the folder of runbooks, or stores the shipped ones. What is answered becomes true once all of them were
+/// looked at.
+pub fn follow(
+    tasks: &TaskTracker,
+    stop: CancellationToken,
+    runbooks: Runbooks,
+    folder: Option<&Path>,
+) -> watch::Receiver<bool> {
+    let (looked, known) = watch::channel(false);
+    let folder = folder.map(|folder| Arc::new(NotifiedFolder::new(folder)));
+    tasks.spawn(async move {
+        let Some(folder) = folder else {
+            shipped(runbooks).await;
+            looked.send_replace(true);
+            return;
+        };
+        let mut sync = RunbookSync::new(runbooks, folder, TenantId::DEFAULT);
+        sync.pass().await;
+        looked.send_replace(true);
+        sync.run(stop).await;
+    });
+    known
 }
 
 /// Counts how runs end in this process, as long as there is a lane.

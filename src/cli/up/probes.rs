@@ -9,6 +9,7 @@ use std::{
 };
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 
 use crate::{
     cli::embedded::Embedded,
@@ -16,12 +17,12 @@ use crate::{
     ports::{Probe, Unready},
 };
 
-pub fn health(embedded: &Embedded, lanes: LanesAlive, runbooks: Option<PathBuf>) -> Health {
+pub fn health(embedded: &Embedded, lanes: LanesAlive, folder: Option<PathBuf>, known: watch::Receiver<bool>) -> Health {
     let parts: [(&str, Arc<dyn Probe>); 4] = [
         ("store", embedded.store()),
         ("artifacts", embedded.artifacts.clone()),
         ("lanes", Arc::new(lanes)),
-        ("runbooks", Arc::new(RunbookFolder(runbooks))),
+        ("runbooks", Arc::new(RunbookFolder { folder, known })),
     ];
     Health::new(parts)
 }
@@ -57,13 +58,19 @@ impl Probe for LanesAlive {
     }
 }
 
-/// The folder that is followed; without one the shipped runbooks are always there.
-struct RunbookFolder(Option<PathBuf>);
+/// The folder that is followed, if there is one, and whether its runbooks were looked at, or the shipped ones stored.
+struct RunbookFolder {
+    folder: Option<PathBuf>,
+    known: watch::Receiver<bool>,
+}
 
 #[async_trait]
 impl Probe for RunbookFolder {
     async fn probe(&self) -> Result<(), Unready> {
-        let Some(folder) = &self.0 else { return Ok(()) };
+        if !*self.known.borrow() {
+            return Err(Unready { code: "RUNBOOKS_LOADING", detail: "the runbooks are being looked at".to_owned() });
+        }
+        let Some(folder) = &self.folder else { return Ok(()) };
         tokio::fs::read_dir(folder).await.map(drop).map_err(|error| {
             tracing::warn!(folder = %folder.display(), %error, "the folder of runbooks cannot be read");
             Unready { code: "RUNBOOKS_UNREADABLE", detail: "the folder of runbooks cannot be read".to_owned() }

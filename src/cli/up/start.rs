@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -32,6 +32,9 @@ const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// Descriptors that are not for connections: the store, spools, processes.
 const RESERVED: u64 = 512;
 
+/// How long the first look at the runbooks may hold up the start.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
+
 /// How long the server and the loops may take to end.
 const END: Duration = Duration::from_secs(10);
 
@@ -51,6 +54,8 @@ pub struct Started {
     /// The server and the loops.
     tasks: TaskTracker,
     access: Access,
+    /// Whether the runbooks were looked at.
+    known: watch::Receiver<bool>,
     _lock: UpLock,
 }
 
@@ -94,7 +99,11 @@ pub async fn start(context: &Context, options: &Options) -> Result<Started, Faul
     // Runs under way wait for a store that is full or away, instead of being given up.
     embedded.world.limits.patient = true;
     let worker = embedded.start_worker(&context.config).await?;
-    ground.build(options, embedded, worker)
+    let mut started = ground.build(options, embedded, worker)?;
+    // Whoever is told where the server is wants to run something. A large folder is looked at in the background.
+    let known = started.known.wait_for(|known| *known);
+    let _ = tokio::time::timeout(FIRST_LOOK, known).await;
+    Ok(started)
 }
 
 /// What nobody else may have: taken before anything is opened, so that a start that is refused changes nothing.
@@ -141,9 +150,10 @@ impl Ground {
             lanes.serve(&served, stop).await
         });
         worker.sweep();
+        loops::start(&tasks, &stop_loops, &embedded, &metrics);
         let folder = loops::runbook_folder(options.runbooks.as_deref());
-        loops::start(&tasks, &stop_loops, &embedded, &metrics, folder.as_deref());
-        let health = probes::health(&embedded, alive, folder);
+        let known = loops::follow(&tasks, stop_loops.clone(), embedded.runbooks.clone(), folder.as_deref());
+        let health = probes::health(&embedded, alive, folder, known.clone());
         let parts = Parts { handoff, lanes: serving, access: access.clone(), health, metrics };
         let services = services::all(&embedded, parts, &tasks, &stop_server);
         tasks.spawn(server::serve(listener, http::router(services), limits(), stop_server.clone()));
@@ -159,6 +169,7 @@ impl Ground {
             stop_loops,
             tasks,
             access,
+            known,
             _lock: lock,
         })
     }

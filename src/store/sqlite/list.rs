@@ -4,21 +4,33 @@
 //! first, merged by id and cut off. The other filters are applied to what the index yields; where several have
 //! an index, the list is taken from the one whose newest runs reach back furthest.
 
-use sqlx::sqlite::SqliteArguments;
+use serde::Serialize;
+use sqlx::{
+    Row,
+    sqlite::{SqliteArguments, SqliteRow},
+};
 use uuid::Uuid;
 
 use super::{
     SqliteStore,
     arguments::{self, arguments, id},
     errors::store_error,
-    rows::{RunRecord, decode_all},
+    rows::{self, RunRecord, decode_all},
 };
 use crate::{
     model::{Lane, Micros, TenantId},
     ports::{LabelFilter, Page, RunFilter, RunRow, StoreError},
     store::text::Needle,
 };
-use sqlx::Row;
+
+/// The density of an index is told from so many of its newest runs.
+const DENSITY: usize = 500;
+
+/// So many ranges are merged without further ado.
+const FEW: usize = 8;
+
+/// How far back to look first where there are more, in milliseconds: an hour, eight, 64, and three weeks.
+const WINDOWS: [u128; 4] = [3_600_000, 8 * 3_600_000, 64 * 3_600_000, 512 * 3_600_000];
 
 /// A label that only has to be there is looked up by its values if there are at most this many.
 const VALUES: usize = 1_000;
@@ -82,16 +94,21 @@ enum Index {
     Text,
 }
 
-/// An index to take a list from, and the ranges of it to merge, as JSON.
+/// An index to take a list from, and the ranges of it to merge, as JSON, and how many.
 #[derive(Debug)]
 struct Source {
     index: Index,
     ranges: String,
+    count: usize,
 }
 
 impl Source {
     fn of(index: Index) -> Source {
-        Source { index, ranges: String::new() }
+        Source { index, ranges: String::new(), count: 1 }
+    }
+
+    fn merging<T: Serialize>(index: Index, ranges: &[T]) -> Source {
+        Source { index, ranges: arguments::json(&ranges), count: ranges.len() }
     }
 
     fn statements(&self) -> Statements {
@@ -142,7 +159,7 @@ pub(super) async fn runs(
     let Some(source) = query.source().await? else { return Ok(NONE) };
     // One more than asked for tells whether there are more.
     let limit = arguments::limit(filter.limit).saturating_add(1);
-    let rows = store.read(source.statements().list, query.arguments(&source, limit)?).await?;
+    let rows = query.rows(&source, limit).await?;
     let mut items: Vec<RunRow> = decode_all::<RunRecord, _>(&rows)?;
     let more = items.len() > filter.limit;
     items.truncate(filter.limit);
@@ -156,13 +173,13 @@ impl Query<'_> {
         for label in &self.filter.labels {
             match self.label(label).await? {
                 Some(ranges) if ranges.is_empty() => return Ok(None),
-                Some(ranges) => candidates.push(Source { index: Index::Label, ranges: arguments::json(&ranges) }),
+                Some(ranges) => candidates.push(Source::merging(Index::Label, &ranges)),
                 None => {}
             }
         }
         if candidates.is_empty() {
             let all: Vec<&str> = Lane::ALL.iter().map(|lane| lane.as_str()).collect();
-            candidates.push(Source { index: Index::Lane, ranges: arguments::json(&all) });
+            candidates.push(Source::merging(Index::Lane, &all));
         }
         if candidates.len() == 1 {
             return Ok(candidates.pop());
@@ -190,10 +207,10 @@ impl Query<'_> {
                 (ended, all) if ended == all => Index::Ended,
                 _ => Index::LiveAndEnded,
             };
-            found.push(Source { index, ranges: arguments::json(&ended) });
+            found.push(Source::merging(index, &ended));
         }
         if let Some(lane) = filter.lane {
-            found.push(Source { index: Index::Lane, ranges: arguments::json(&[lane.as_str()]) });
+            found.push(Source::merging(Index::Lane, &[lane.as_str()]));
         }
         let plain = [
             (filter.session.is_some(), Index::Session),
@@ -217,13 +234,43 @@ impl Query<'_> {
     }
 
     async fn reach(&self, source: &Source) -> Result<Option<Vec<u8>>, StoreError> {
-        let rows = self.store.read(source.statements().density, self.arguments(source, 0)?).await?;
+        let rows = self.store.read(source.statements().density, self.arguments(source, 0, self.ids.0)?).await?;
         let reach = rows.first().map(|row| row.try_get(0)).transpose().map_err(|error| store_error(&error))?;
         Ok(reach.flatten())
     }
 
+    /// The newest rows, at most `limit`. Of many ranges each has to be read to that limit, to be merged; so they are
+    /// looked at in growing windows of time, most of which are mostly empty.
+    async fn rows(&self, source: &Source, limit: i64) -> Result<Vec<SqliteRow>, StoreError> {
+        let list = async |first| self.store.read(source.statements().list, self.arguments(source, limit, first)?).await;
+        if self.ranges(source) > FEW {
+            let newest = self.store.read(part!("newest"), arguments!(id(self.ids.1))).await?;
+            let newest = rows::scalar::<Option<Vec<u8>>>(&newest)?.flatten();
+            let Some(newest) = newest.and_then(|id| Uuid::from_slice(&id).ok()) else { return Ok(Vec::new()) };
+            for millis in WINDOWS {
+                let first = Uuid::from_u128(newest.as_u128().saturating_sub(millis << 80));
+                if first <= self.ids.0 {
+                    break;
+                }
+                let rows = list(first).await?;
+                if arguments::limit(rows.len()) >= limit {
+                    return Ok(rows);
+                }
+            }
+        }
+        list(self.ids.0).await
+    }
+
+    /// How many ranges are merged.
+    fn ranges(&self, source: &Source) -> usize {
+        match (source.index, &self.text) {
+            (Index::Text, Some(text)) => text.runbooks.len() + text.actors.len() + text.labels.len(),
+            _ => source.count,
+        }
+    }
+
     /// In the order of `queries/list/begin.sql`.
-    fn arguments(&self, source: &Source, limit: i64) -> Result<SqliteArguments, StoreError> {
+    fn arguments(&self, source: &Source, limit: i64, first: Uuid) -> Result<SqliteArguments, StoreError> {
         let filter = self.filter;
         let words: Vec<&str> = filter.status.iter().map(|status| status.as_str()).collect();
         let pairs: Vec<(&str, &str)> = filter
@@ -234,9 +281,10 @@ impl Query<'_> {
         let names: Vec<&str> =
             filter.labels.iter().filter(|label| label.value.is_none()).map(|label| label.name.as_str()).collect();
         let text = self.text.as_ref();
+        let ranges = self.ranges(source).max(1);
         Ok(arguments!(
             id(self.tenant.0),
-            id(self.ids.0),
+            id(first),
             id(self.ids.1),
             limit,
             (!words.is_empty()).then(|| arguments::json(&words)),
@@ -253,6 +301,9 @@ impl Query<'_> {
             text.and_then(|text| text.ids).map(|ids| id(ids.0)),
             text.and_then(|text| text.ids).map(|ids| id(ids.1)),
             source.ranges.clone(),
+            matches!(source.index, Index::Text),
+            arguments::limit(DENSITY / ranges),
+            arguments::limit((ranges - 1) / 2),
         ))
     }
 }

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use super::{
     SqliteStore,
     arguments::{self, Hex, arguments},
+    errors::store_error,
     inserts, rows,
 };
 use crate::{
@@ -30,6 +31,7 @@ pub struct EndedRun {
 /// write runs meanwhile.
 pub(super) async fn seed(store: &SqliteStore, runs: &[EndedRun]) -> Result<(), StoreError> {
     runs.iter().try_for_each(|run| check::new_run(&run.run))?;
+    store.writer.hurry().await.map_err(|error| store_error(&error))?;
     let first: Option<i64> = rows::scalar(&store.read(include_str!("queries/seed_key.sql"), arguments!()).await?)?;
     let keyed = || (first.unwrap_or(1)..).zip(runs);
     let inserts: Vec<RunInsert> = keyed().map(|(key, run)| RunInsert::new(key, run)).collect();

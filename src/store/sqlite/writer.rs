@@ -87,6 +87,13 @@ impl Writer {
         self.0.lock().await.connection.execute(sql).await.map(drop)
     }
 
+    /// For large amounts of data that can be made again: commits are synced with the next checkpoint only, and those
+    /// come rarely.
+    pub(super) async fn hurry(&self) -> Result<(), sqlx::Error> {
+        let sql = "PRAGMA synchronous = NORMAL; PRAGMA cache_size = -262144; PRAGMA wal_autocheckpoint = 20000";
+        self.0.lock().await.connection.execute(sqlx::raw_sql(sql)).await.map(drop)
+    }
+
     /// Waits for the script in progress, then closes. Folds the log back into the database file.
     pub(super) async fn close(self) -> Result<(), sqlx::Error> {
         self.0.into_inner().connection.close().await

@@ -59,5 +59,5 @@ fn all_that_is_wrong_is_told() {
     assert_eq!(json["error"]["params"].as_array().unwrap().len(), 2, "{json}");
     assert!(world.ends(["run", "params.yaml", "-p", "text"]).stderr.contains("has no value"));
     assert!(world.ends(["run", "params.yaml", "--params-file", "no"]).stderr.contains("error[FILE_UNREADABLE]"));
-    assert_eq!(world.json(["runs"])["runs"], serde_json::json!([]), "nothing was stored");
+    assert_eq!(world.json(["runs"])["items"], serde_json::json!([]), "nothing was stored");
 }

@@ -28,11 +28,11 @@ fn a_runbook_runs_and_is_shown() {
     let shown = world.json(["show", "@latest"]);
     assert_eq!((&shown["status"], &shown["runbook"]), (&"succeeded".into(), &"two".into()));
     assert_eq!(shown["steps"][1]["status"], "succeeded");
-    let id = shown["run"].as_str().unwrap();
+    let id = shown["id"].as_str().unwrap();
     assert!(run.stdout.contains(&format!("opsroom show {id}")));
     let by_prefix = world.ends(["show", &id[..20]]);
     assert!(by_prefix.stdout.contains("STEP") && by_prefix.stdout.contains("second"), "{by_prefix:?}");
-    assert_eq!(world.json(["runs"])["runs"][0]["run"], id);
+    assert_eq!(world.json(["runs"])["items"][0]["id"], id);
     assert!(!world.data().join("workspaces").join(id).exists());
 }
 
@@ -78,7 +78,7 @@ fn a_failure_is_told_with_its_last_lines() {
     let quiet = world.ends(["run", "fails.yaml", "--quiet"]);
     assert_eq!((quiet.code, quiet.stdout.as_str()), (Some(1), ""));
     assert!(quiet.stderr.contains("step `bad` failed"), "{quiet:?}");
-    assert_eq!(world.json(["runs", "--status", "failed", "--limit", "1"])["more"], true);
+    assert!(world.json(["runs", "--status", "failed", "--limit", "1"])["next_cursor"].is_string());
 }
 
 #[test]
@@ -111,10 +111,13 @@ fn what_is_invalid_is_refused_with_every_problem() {
 #[test]
 fn runs_that_are_not_there_are_refused() {
     let world = World::new();
-    for name in ["@latest", "0199", "01999999-0000-7000-8000-000000000000"] {
+    let unknown = "fe999999-0000-7000-8000-000000000000";
+    // So old that it would have been removed.
+    let old = "01890000-0000-7000-8000-000000000000";
+    for (name, code) in [("@latest", "NOT_FOUND"), ("0199", "NOT_FOUND"), (unknown, "NOT_FOUND"), (old, "EXPIRED")] {
         let shown = world.ends(["show", name]);
         assert_eq!(shown.code, Some(2), "{shown:?}");
-        assert!(shown.stderr.contains("error[RUN_NOT_FOUND]"), "{shown:?}");
+        assert!(shown.stderr.contains(&format!("error[RUN_{code}]")), "{shown:?}");
     }
     assert!(world.ends(["show", "@last"]).stderr.contains("error[BAD_RUN_ID]"));
     assert_eq!(world.json(["cancel", "@latest~3"])["error"]["code"], "RUN_NOT_FOUND");
@@ -124,10 +127,9 @@ fn runs_that_are_not_there_are_refused() {
 fn several_runs_can_be_told_apart() {
     let world = World::new();
     world.runbook("one", "steps: [{id: a, uses: assert, with: {that: true}}]\n");
-    let ids: Vec<String> =
-        (0..3).map(|_| world.json(["run", "one.yaml"])["run"].as_str().unwrap().to_owned()).collect();
+    let ids: Vec<String> = (0..3).map(|_| world.json(["run", "one.yaml"])["id"].as_str().unwrap().to_owned()).collect();
     for (back, id) in ids.iter().rev().enumerate() {
-        assert_eq!(world.json(["show", &format!("@latest~{back}")])["run"], *id);
+        assert_eq!(world.json(["show", &format!("@latest~{back}")])["id"], *id);
     }
     let ambiguous = world.ends(["show", "0"]);
     assert!(ambiguous.stderr.contains("error[RUN_AMBIGUOUS]") && ambiguous.stderr.contains(&ids[0]), "{ambiguous:?}");
@@ -135,7 +137,7 @@ fn several_runs_can_be_told_apart() {
     assert!(cancelled.code == Some(2) && cancelled.stderr.contains("error[RUN_ENDED]"), "{cancelled:?}");
     let resolved = world.ends(["resolve", &ids[0], "a", "retry"]);
     assert!(resolved.code == Some(2) && resolved.stderr.contains("error[RUN_ENDED]"), "{resolved:?}");
-    assert_eq!(world.json(["runs", "--runbook", "other"])["runs"], serde_json::json!([]));
+    assert_eq!(world.json(["runs", "--runbook", "other"])["items"], serde_json::json!([]));
 }
 
 #[test]
@@ -211,5 +213,5 @@ fn twenty_runs_at_once_on_one_folder_all_succeed() {
         assert_eq!(run.code, Some(0), "{run:?}");
     }
     let runs = world.json(["runs", "--status", "succeeded", "--limit", "100"]);
-    assert_eq!(runs["runs"].as_array().unwrap().len(), 20);
+    assert_eq!(runs["items"].as_array().unwrap().len(), 20);
 }

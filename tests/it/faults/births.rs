@@ -35,7 +35,7 @@ fn a_folder_that_was_half_made_is_as_good_as_a_new_one() {
         assert_eq!(next.code, Some(0), "after {age:?}: {next:?}");
         let recovered = world.ends(["recover"]);
         assert_eq!(recovered.code, Some(0), "after {age:?}: {recovered:?}");
-        let runs = world.json(["runs"])["runs"].clone();
+        let runs = world.json(["runs"])["items"].clone();
         let runs = runs.as_array().unwrap();
         assert!(runs.iter().all(|run| run["status"] == "succeeded"), "after {age:?}: {runs:?}");
         left += runs.iter().filter(|run| run["recoveries"] != 0).count();

@@ -27,13 +27,13 @@ fn twenty_runs_at_once_on_a_fresh_folder() {
     }
     figure("crowd", format!("{PROCESSES} processes on one fresh folder, all succeeded, {:?}", started.elapsed()));
     let runs = world.json(["runs", "--limit", "100"]);
-    let succeeded = runs["runs"].as_array().unwrap().iter().filter(|run| run["status"] == "succeeded").count();
+    let succeeded = runs["items"].as_array().unwrap().iter().filter(|run| run["status"] == "succeeded").count();
     assert_eq!(succeeded, PROCESSES, "{runs}");
-    let mut said: Vec<String> = runs["runs"]
+    let mut said: Vec<String> = runs["items"]
         .as_array()
         .unwrap()
         .iter()
-        .map(|run| world.ends(["logs", run["run"].as_str().unwrap()]).stdout)
+        .map(|run| world.ends(["logs", run["id"].as_str().unwrap()]).stdout)
         .collect();
     let mut expected: Vec<String> = (0..PROCESSES).map(|number| format!("I am {number}\n")).collect();
     said.sort();

@@ -74,15 +74,15 @@ impl Journal {
         let ended = unique(read(&self.ended));
         let page = world.json(["runs", "--limit", "10000"]);
         let mut counts = BTreeMap::<String, usize>::new();
-        for run in page["runs"].as_array().unwrap() {
+        for run in page["items"].as_array().unwrap() {
             let status = run["status"].as_str().unwrap();
             assert!(["succeeded", "failed"].contains(&status), "has not ended as it should: {run}");
             *counts.entry(status.to_owned()).or_default() += 1;
-            let given_up = Record::new(world, run["run"].as_str().unwrap()).check(&begun, &ended);
+            let given_up = Record::new(world, run["id"].as_str().unwrap()).check(&begun, &ended);
             *counts.entry("given up".to_owned()).or_default() += usize::from(given_up);
         }
         let recorded: BTreeSet<&str> =
-            page["runs"].as_array().unwrap().iter().filter_map(|run| run["run"].as_str()).collect();
+            page["items"].as_array().unwrap().iter().filter_map(|run| run["id"].as_str()).collect();
         assert!(begun.iter().all(|(run, ..)| recorded.contains(run.as_str())), "a step of a run that is not recorded");
         format!("{counts:?}, {} attempts begun, each once", begun.len())
     }
@@ -182,7 +182,7 @@ impl Record {
                 other => panic!("{other}: {event}"),
             }
         }
-        let shown = self.shown["steps"].as_array().unwrap().iter().find(|shown| shown["step"] == step).unwrap();
+        let shown = self.shown["steps"].as_array().unwrap().iter().find(|shown| shown["id"] == step).unwrap();
         assert_eq!(shown["status"].as_str(), story.end, "{step} of {}", self.run);
         assert_eq!(shown["attempts"], story.attempts, "{step} of {}", self.run);
         let executed = begun.iter().filter(|(run, of, _)| *run == self.run && of == step);

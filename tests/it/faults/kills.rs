@@ -133,14 +133,14 @@ impl Fleet {
     /// Says of every held step what became of it, each answer in its turn.
     fn resolve_held(&mut self) -> usize {
         let page = self.world.json(["runs", "--status", "queued", "--limit", "1000"]);
-        let held = page["runs"].as_array().unwrap().iter().filter(|run| run["waiting_on"] == "step_outcome");
+        let held = page["items"].as_array().unwrap().iter().filter(|run| run["waiting_on"] == "step_outcome");
         let mut count = 0;
         for run in held {
-            let run = run["run"].as_str().unwrap();
+            let run = run["id"].as_str().unwrap();
             let shown = self.world.json(["show", run]);
             for step in shown["steps"].as_array().unwrap().iter().filter(|step| step["status"] == "unknown") {
                 let verdict = ["retry", "succeeded", "retry", "failed"][self.resolved % 4];
-                let ended = self.world.ends(["resolve", run, step["step"].as_str().unwrap(), verdict]);
+                let ended = self.world.ends(["resolve", run, step["id"].as_str().unwrap(), verdict]);
                 assert_eq!(ended.code, Some(0), "{ended:?}");
                 self.resolved += 1;
                 count += 1;

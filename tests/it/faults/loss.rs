@@ -73,7 +73,7 @@ fn without_its_supervisor_another_step_is_held() {
     let ended = scene.run.wait();
     assert_eq!(ended.code, Some(3), "{ended:?}");
     let how =
-        format!("opsroom resolve {} work retry|succeeded|failed", scene.world.json(["show"])["run"].as_str().unwrap());
+        format!("opsroom resolve {} work retry|succeeded|failed", scene.world.json(["show"])["id"].as_str().unwrap());
     assert!(ended.stdout.contains(&how), "{ended:?}");
     assert_eq!((scene.began(), &scene.world.json(["show"])["waiting_on"]), (1, &"step_outcome".into()));
     scene.is_clean();

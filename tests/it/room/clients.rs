@@ -5,7 +5,7 @@ use std::process::Command;
 use serde_json::json;
 
 use super::{Room, programs};
-use crate::cli::world::World;
+use crate::cli::world::{World, until};
 
 /// Counts until it is told to stop; begins again when its worker is gone.
 const TICKER: &str = r#"version: 1
@@ -77,7 +77,11 @@ fn room(runbooks: &[(&str, &str)]) -> Room {
     for (name, text) in runbooks {
         std::fs::write(world.path("runbooks").join(format!("{name}.yaml")), text).unwrap();
     }
-    Room::on(world, &["--drain", "1s"])
+    let room = Room::on(world, &["--drain", "1s"]);
+    until("the runbooks of the folder are taken up", || {
+        room.get("/v1/runbooks").ok(200)["items"].as_array().unwrap().len() == runbooks.len()
+    });
+    room
 }
 
 /// The `id:` lines of a stream.

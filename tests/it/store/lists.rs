@@ -369,3 +369,24 @@ pub async fn a_place_in_the_queue(world: &World) {
     assert_eq!(world.commit(park(&parked, WaitingOn::Timer)).await, CommitAnswer::Committed);
     assert_eq!(world.b.queue_position(run_id(9)).await.unwrap(), None);
 }
+
+/// Runs that are weeks apart, each with a value of its own.
+pub async fn many_values_far_apart(world: &World) {
+    let id = |number: u128| {
+        let weeks_later = 1_790_000_000_000 + number * 7 * 24 * 3_600_000;
+        RunId(Uuid::from_u128((weeks_later << 80) + (7 << 76) + (2 << 62)))
+    };
+    for number in 0..30 {
+        let labels = object(json!({"ticket": format!("OPS-{number}"), "even": number % 2 == 0}));
+        world.a.create_runs(&[NewRun { id: id(number), labels, ..new_run(1) }], None).await.unwrap();
+    }
+    let newest = |count: u128| (30 - count..30).rev().map(id).collect::<Vec<_>>();
+    let text = RunFilter { text: Some("ops-".to_owned()), ..RunFilter::default() };
+    assert_eq!(ids(world, text.clone()).await, newest(30));
+    assert_eq!(ids(world, RunFilter { limit: 2, ..text.clone() }).await, newest(2));
+    assert_eq!(ids(world, RunFilter { limit: 7, ..labels(&[("ticket", None)]) }).await, newest(7));
+    assert_eq!(paged(world, text.clone()).await, newest(30));
+    assert_eq!(paged(world, labels(&[("ticket", None)])).await, newest(30));
+    let odd = RunFilter { labels: labels(&[("even", Some("false"))]).labels, ..text };
+    assert_eq!(paged(world, odd).await, newest(30).into_iter().step_by(2).collect::<Vec<_>>());
+}

@@ -91,6 +91,7 @@ conformance! {
         every_filter,
         two_filters,
         text_in_any_case,
+        many_values_far_apart,
         since_and_until,
         lanes_are_counted,
         a_place_in_the_queue,

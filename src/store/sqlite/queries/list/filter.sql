@@ -18,7 +18,7 @@
             AND ($12 IS NULL OR NOT EXISTS (
                 SELECT 1 FROM json_each($12) AS name WHERE name.value NOT IN (SELECT key FROM json_each(i.labels))
             ))
-            AND ($13 IS NULL OR i.runbook IN (SELECT value FROM json_each($13))
+            AND ($13 IS NULL OR $19 OR i.runbook IN (SELECT value FROM json_each($13))
                 OR i.trigger_actor IN (SELECT value FROM json_each($14))
                 OR runs.id BETWEEN $16 AND $17
                 OR EXISTS (
