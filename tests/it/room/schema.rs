@@ -21,9 +21,12 @@ const RUNBOOKS: [(&str, &str); 6] = [
         "good",
         "- id: a\n  run: echo hi; printf '\\377' >&2; echo 'x=1' >> $OPSROOM_OUTPUT\n- id: b\n  if: false\n  run: 'true'\n",
     ),
-    ("bad", "- id: a\n  run: exit 75\n  retry: {max: 2, delay: 1ms}\n- id: b\n  needs: [a]\n  run: 'true'\n"),
+    (
+        "bad",
+        "- id: a\n  run: exit 75\n  retry: {max_attempts: 2, max_delay: 10ms}\n- id: b\n  needs: [a]\n  run: 'true'\n",
+    ),
     ("slow", "- id: a\n  run: sleep 60\n  timeout: 100ms\n"),
-    ("long", "- id: a\n  run: sleep 60\n"),
+    ("long", "- id: a\n  effect: idempotent\n  run: sleep 60\n"),
     ("wait", "- id: a\n  uses: wait\n  with: {for: 50ms}\n- id: b\n  uses: log\n  with: {message: hello}\n"),
     ("emit", "- id: a\n  uses: events.emit\n  with: {count: 5, bytes: 10, category: llm}\n"),
 ];
@@ -46,6 +49,9 @@ fn all_events_keep_to_the_schema() {
     }
     let long = runs[3].clone();
     crate::cli::world::until("it runs", || room.get(&format!("/v1/runs/{long}")).json()["status"] == "running");
+    for run in runs.iter().filter(|run| **run != long) {
+        room.ended(run);
+    }
     room.kill();
     room.launch();
     room.post(&format!("/v1/runs/{long}/cancel"), &json!({"reason": "enough", "force": false}));
