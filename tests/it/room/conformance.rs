@@ -11,9 +11,9 @@ use serde_json::json;
 use super::Room;
 use crate::cli::world::World;
 
-/// How many requests are made up for each operation, and when to stop at the latest, in seconds.
+/// How many requests are made up for each operation (a minute for all), and when it has got stuck, in seconds.
 const EXAMPLES: &str = "25";
-const TIME: &str = "90";
+const TIME: &str = "300";
 
 #[test]
 fn made_up_requests_get_documented_answers() {
