@@ -231,7 +231,10 @@ impl From<Problem> for Fault {
         let wrong = problem.errors.unwrap_or_default();
         // One thing that is wrong is the detail already.
         for error in wrong.iter().filter(|_| wrong.len() > 1) {
-            message.push_str(&format!("\n  {}: {}", error.pointer, error.detail));
+            message.push_str("\n  ");
+            message.push_str(&error.pointer);
+            message.push_str(": ");
+            message.push_str(&error.detail);
         }
         let fault = if problem.status >= 500 {
             Fault::internal(problem.code, message)

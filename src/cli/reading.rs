@@ -68,7 +68,7 @@ pub fn tell(out: &Out, client: &Client, news: &News) {
     match news {
         News::Event(_) => {}
         News::Lost { why } => {
-            out.message(format!("{}: the connection is lost ({why}); connecting again", client.url()))
+            out.message(format!("{}: the connection is lost ({why}); connecting again", client.url()));
         }
         News::Back => out.message(format!("{}: connected again; nothing was missed", client.url())),
     }

@@ -29,7 +29,9 @@ pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
         if context.out.is_json() {
             context.out.json(&why);
         } else {
-            text(&why).iter().for_each(|line| context.out.line(line));
+            for line in text(&why) {
+                context.out.line(line);
+            }
         }
         place.close().await;
         Ok(())

@@ -165,13 +165,12 @@ impl Upload {
         let url = check_content(kind, &text)?;
         let id = artifact_id(new.run, None, &new.name);
         let created_at = of.clock.now();
-        let (place, digest) = match url {
-            Some(url) => (ArtifactPlace::Link(url), Digest::of(&text)),
-            None => {
-                let key = format!("{UPLOADS}/{}/{}-{}", new.run, id, created_at.0);
-                let (digest, _) = writer.finish(&key).await?;
-                (ArtifactPlace::Stored(key), digest)
-            }
+        let (place, digest) = if let Some(url) = url {
+            (ArtifactPlace::Link(url), Digest::of(&text))
+        } else {
+            let key = format!("{UPLOADS}/{}/{}-{}", new.run, id, created_at.0);
+            let (digest, _) = writer.finish(&key).await?;
+            (ArtifactPlace::Stored(key), digest)
         };
         let row = ArtifactRow {
             id,

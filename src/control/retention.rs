@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// How often to look.
-const ROUND: Duration = Duration::from_secs(60);
+const ROUND: Duration = Duration::from_mins(1);
 
 /// Between two slices, so that whoever waits for the writer gets it.
 const BREATH: Duration = Duration::from_millis(10);
@@ -85,7 +85,7 @@ impl Sweeper {
                 None => return,
                 Some(Ok(())) => {}
                 Some(Err(error)) => {
-                    tracing::warn!(%error, "what is old could not be removed; the next round tries again")
+                    tracing::warn!(%error, "what is old could not be removed; the next round tries again");
                 }
             }
             if stop.run_until_cancelled(tokio::time::sleep(ROUND)).await.is_none() {

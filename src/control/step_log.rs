@@ -35,12 +35,11 @@ impl LogFilter {
 /// The bytes of a chunk, as they were written; what an action says itself is a line, and gets its end.
 pub fn chunk_bytes(data: &Value) -> Vec<u8> {
     let text = data.get("text").and_then(Value::as_str);
-    let mut bytes = match text {
-        Some(text) => text.as_bytes().to_vec(),
-        None => {
-            let base64 = data.get("base64").and_then(Value::as_str).unwrap_or_default();
-            base64::engine::general_purpose::STANDARD.decode(base64).unwrap_or_default()
-        }
+    let mut bytes = if let Some(text) = text {
+        text.as_bytes().to_vec()
+    } else {
+        let base64 = data.get("base64").and_then(Value::as_str).unwrap_or_default();
+        base64::engine::general_purpose::STANDARD.decode(base64).unwrap_or_default()
     };
     if data.get("stream").is_some_and(|stream| stream == "log") {
         bytes.push(b'\n');

@@ -6,16 +6,18 @@ use axum::{
     Router,
     body::Body,
     extract::{Request, State},
-    http::{HeaderMap, HeaderValue, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::Response,
     routing::get,
 };
 use futures::{StreamExt, stream};
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::{
     access::Caller,
-    extract::{Path, Query, body_problem},
+    extract::{Path, Query, body_problem, within_limits},
+    idempotency::{self, Idempotency, IdempotencyKey},
     problem::{Code, Problem},
     ranges::{self, Wanted},
     respond,
@@ -23,7 +25,7 @@ use super::{
 use crate::{
     api::{self, ArtifactList, ListArtifactsQuery, UploadArtifactQuery},
     control::{ArtifactsError, NewArtifact, RunArtifacts, Upload},
-    model::{ArtifactKind, RunId},
+    model::{ArtifactKind, Digest, RunId},
     ports::{ArtifactCursor, ArtifactError, ArtifactPlace, ArtifactReader, ArtifactRow},
 };
 
@@ -53,6 +55,7 @@ async fn list(
     Path(run): Path<RunId>,
     Query(query): Query<ListArtifactsQuery>,
 ) -> Result<Response, Problem> {
+    within_limits(&query)?;
     let after: Option<ArtifactCursor> = query.cursor.as_deref().map(respond::position).transpose()?;
     let page = artifacts.list(run, after.as_ref(), query.limit.unwrap_or(PAGE) as usize).await?;
     let last = page.items.last().filter(|_| page.more);
@@ -66,8 +69,15 @@ async fn upload(
     caller: Caller,
     Path(run): Path<RunId>,
     Query(query): Query<UploadArtifactQuery>,
+    IdempotencyKey(key): IdempotencyKey,
     request: Request,
 ) -> Result<Response, Problem> {
+    within_limits(&query)?;
+    let keyed = match (key, request.extensions().get::<Idempotency>()) {
+        (Some(key), Some(idempotency)) => Some(idempotency.begin(key).await?),
+        _ => None,
+    };
+    let (method, uri) = (request.method().clone(), request.uri().clone());
     let media_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     let new = NewArtifact {
         run,
@@ -76,21 +86,33 @@ async fn upload(
         media_type: media_type.map(str::to_owned),
         created_by: caller.actor.to_string(),
     };
-    let upload = receive(artifacts.begin(new).await?, request.into_body()).await?;
+    let (upload, content) = receive(artifacts.begin(new).await?, request.into_body()).await?;
+    let digest = idempotency::digest(&method, &uri, &content.0);
+    if let Some(first) = keyed.as_ref().and_then(|keyed| keyed.first(digest)) {
+        return first;
+    }
     let document = document(upload.finish().await?);
+    if let Some(keyed) = keyed {
+        let body = serde_json::to_vec(&document).map_err(Problem::internal)?;
+        keyed.keep(digest, StatusCode::CREATED, &body.into()).await;
+    }
     respond::created(&format!("/v1/artifacts/{}/content", document.id), &document)
 }
 
-/// Takes the body in, piece by piece.
-async fn receive(mut upload: Upload, body: Body) -> Result<Upload, Problem> {
+/// Takes the body in, piece by piece; answers its digest as well.
+async fn receive(mut upload: Upload, body: Body) -> Result<(Upload, Digest), Problem> {
     let mut pieces = body.into_data_stream();
+    let mut hash = Sha256::new();
     loop {
         match tokio::time::timeout(PIECE_TIME, pieces.next()).await {
             Err(_) => {
                 return Err(Problem::new(Code::RequestTimeout, "the content stopped coming; nothing was stored"));
             }
-            Ok(None) => return Ok(upload),
-            Ok(Some(Ok(piece))) => upload.write(piece).await?,
+            Ok(None) => return Ok((upload, Digest(hash.finalize().into()))),
+            Ok(Some(Ok(piece))) => {
+                hash.update(&piece);
+                upload.write(piece).await?;
+            }
             Ok(Some(Err(error))) => return Err(body_problem(&error)),
         }
     }
@@ -175,7 +197,7 @@ impl From<ArtifactsError> for Problem {
             ArtifactsError::RunNotFound(_) => Problem::new(Code::RunNotFound, text),
             ArtifactsError::NotFound(_) => Problem::new(Code::ArtifactNotFound, text),
             ArtifactsError::BadName { why, .. } => Problem::bad_request("name", why),
-            ArtifactsError::BadContent { .. } => Problem::new(Code::BadRequest, text).field("", "the body"),
+            ArtifactsError::BadContent { .. } => Problem::new(Code::ContentInvalid, text).field("", "the body"),
             ArtifactsError::TooLarge(_) => Problem::new(Code::BodyTooLarge, text),
             ArtifactsError::Artifacts(ArtifactError::Io(error)) if error.kind() == io::ErrorKind::StorageFull => {
                 Problem::concealed(Code::StoreFull, "there is no space left where the data folder is", error)

@@ -93,7 +93,7 @@ pub async fn stream(
             streams.history().cursor(run, id).await?
         }
     };
-    Ok(sse::answer(Run { stream: streams.open(run, after).await?, run, closed: false }))
+    Ok(sse::answer(OneRun { stream: streams.open(run, after).await?, id: run, closed: false }))
 }
 
 /// The last event that the client has: the header, which a browser sends when it connects again, goes before the
@@ -101,8 +101,14 @@ pub async fn stream(
 fn last_event_id(headers: &HeaderMap, query: Option<String>) -> Result<Option<(&'static str, String)>, Problem> {
     let header = headers.get(LAST_EVENT_ID).map(|value| value.to_str().map(str::to_owned)).transpose();
     let header = header.map_err(|_| invalid(LAST_EVENT_ID, &RangeError("(not text)".to_owned())))?;
-    let given = header.map(|text| (LAST_EVENT_ID, text)).or(query.map(|text| ("last_event_id", text)));
-    Ok(given.filter(|(_, text)| !text.is_empty()))
+    let given = [(LAST_EVENT_ID, header), ("last_event_id", query)];
+    let given = given.into_iter().filter_map(|(name, text)| Some((name, text.filter(|text| !text.is_empty())?)));
+    let given: Vec<_> = given.collect();
+    // The one that is not needed must be an id all the same.
+    for (name, text) in &given {
+        parse_cursor(text).map_err(|error| invalid(name, &error))?;
+    }
+    Ok(given.into_iter().next())
 }
 
 fn invalid(name: &str, error: &RangeError) -> Problem {
@@ -110,13 +116,13 @@ fn invalid(name: &str, error: &RangeError) -> Problem {
 }
 
 /// The frames of one run.
-struct Run {
+struct OneRun {
     stream: EventStream,
-    run: RunId,
+    id: RunId,
     closed: bool,
 }
 
-impl sse::Frames for Run {
+impl sse::Frames for OneRun {
     async fn next(&mut self) -> Option<Bytes> {
         if self.closed {
             return None;
@@ -130,7 +136,7 @@ impl sse::Frames for Run {
             // The client connects again and resumes.
             Ok(Item::Stopped) => None,
             Err(error) => {
-                tracing::warn!(run = %self.run, %error, "a stream of events was cut off");
+                tracing::warn!(run = %self.id, %error, "a stream of events was cut off");
                 None
             }
         }

@@ -156,9 +156,9 @@ impl Idempotency {
         let (parts, body) = request.into_parts();
         let body = whole_body(&parts.headers, body).await?;
         let digest = digest(&parts.method, &parts.uri, &body);
-        let _turn = self.in_progress.enter(&key).await?;
-        if let Some(answer) = self.store.idempotent_answer(self.tenant, &key).await? {
-            return replayed(answer, digest);
+        let keyed = self.begin(key).await?;
+        if let Some(answer) = keyed.first(digest) {
+            return answer;
         }
         let response = next.run(Request::from_parts(parts, Body::from(body))).await;
         if response.status().as_u16() >= 300 {
@@ -166,23 +166,49 @@ impl Idempotency {
         }
         let (parts, body) = response.into_parts();
         let body = axum::body::to_bytes(body, usize::MAX).await.map_err(Problem::internal)?;
-        self.keep(&key, digest, parts.status, &body).await;
+        keyed.keep(digest, parts.status, &body).await;
         Ok(Response::from_parts(parts, Body::from(body)))
     }
 
-    /// The write is done: that its answer cannot be kept is no reason to say that it failed.
-    async fn keep(&self, key: &str, request: Digest, status: StatusCode, body: &Bytes) {
-        let created_at = self.clock.now();
+    /// Waits until no other request with the key is being handled, and looks for its answer.
+    pub async fn begin(&self, key: String) -> Result<UnderWay, Problem> {
+        let turn = self.in_progress.enter(&key).await?;
+        let known = self.store.idempotent_answer(self.tenant, &key).await?;
+        Ok(UnderWay { idempotency: self.clone(), known, turn })
+    }
+}
+
+/// A request that has a key, while it is being handled.
+#[derive(Debug)]
+pub struct UnderWay {
+    idempotency: Idempotency,
+    known: Option<IdempotentAnswer>,
+    turn: Turn,
+}
+
+impl UnderWay {
+    /// The answer that the first request got, if this is not the first.
+    pub fn first(&self, request: Digest) -> Option<Result<Response, Problem>> {
+        self.known.clone().map(|answer| replayed(answer, request))
+    }
+
+    /// Keeps the answer for requests to come. The write is done: that its answer cannot be kept is no reason to say
+    /// that it failed.
+    pub async fn keep(&self, request: Digest, status: StatusCode, body: &Bytes) {
+        let Idempotency { store, clock, tenant, .. } = &self.idempotency;
+        let (created_at, key) = (clock.now(), &self.turn.key);
         let answer = IdempotentAnswer { request, status: status.as_u16(), body: body.to_vec(), created_at };
-        if let Err(error) = self.store.put_idempotent_answer(self.tenant, key, &answer).await {
+        if let Err(error) = store.put_idempotent_answer(*tenant, key, &answer).await {
             tracing::warn!(%error, "the answer to a keyed request could not be kept; a repetition is carried out again");
         }
     }
 }
 
 /// The layer for all routes.
-pub async fn answer_once(State(idempotency): State<Idempotency>, request: Request, next: Next) -> Response {
+pub async fn answer_once(State(idempotency): State<Idempotency>, mut request: Request, next: Next) -> Response {
     if !applies(&request) {
+        // For those that see to it themselves.
+        request.extensions_mut().insert(idempotency);
         return next.run(request).await;
     }
     let key = match key(request.headers()) {
@@ -234,6 +260,7 @@ impl InProgress {
     }
 }
 
+#[derive(Debug)]
 struct Turn {
     of: Arc<InProgress>,
     key: String,

@@ -106,6 +106,8 @@ codes! {
         "The `Host` header names neither the address that the server listens on nor a name given with `--host`.";
     ParamsInvalid = "PARAMS_INVALID", 422, "The params do not fit the runbook",
         "`errors` names each param that is missing, unknown or not valid.";
+    ContentInvalid = "CONTENT_INVALID", 422, "The content is not what it is said to be",
+        "A markdown artifact is UTF-8, a JSON artifact is JSON, and a link is an http or https URL.";
     RunbookInvalid = "RUNBOOK_INVALID", 422, "The runbook is not valid",
         "`diagnostics` tells what is wrong in it, line by line.";
     IdempotencyMismatch = "IDEMPOTENCY_MISMATCH", 422, "The key was used for another request",

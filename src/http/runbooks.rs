@@ -11,11 +11,14 @@ use axum::{
     response::Response,
     routing::get,
 };
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use base64::{
+    Engine as _, alphabet,
+    engine::{GeneralPurpose, GeneralPurposeConfig},
+};
 
 use super::{
     access::Caller,
-    extract::{Json, Path, Query},
+    extract::{Json, Path, Query, within_limits},
     problem::{Code, Problem},
     respond,
 };
@@ -30,6 +33,10 @@ pub use documents::{runbook_document, version_document};
 
 /// Of a page, where the request says nothing.
 const PAGE: u32 = 50;
+
+/// Bits that no byte needs may be set: not all encoders clear them.
+const BASE64: GeneralPurpose =
+    GeneralPurpose::new(&alphabet::STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
 
 pub fn routes(runbooks: Runbooks) -> Router {
     Router::new()
@@ -107,6 +114,7 @@ async fn source(
 
 /// What was sent as a runbook; `name` is what it is called where it has no file name.
 pub(super) fn draft(given: RunbookSource, name: &str) -> Result<Draft, Problem> {
+    within_limits(&given)?;
     let RunbookSource { source, file_name, files } = given;
     let file_name = file_name.unwrap_or_else(|| format!("{name}.yaml"));
     Ok(Draft::new(file_name, source).with_files(bundle(files.unwrap_or_default())?))
@@ -119,7 +127,7 @@ fn bundle(files: BTreeMap<String, String>) -> Result<Bundle, Problem> {
         if !is_bundle_path(&path) {
             return Err(Problem::bad_request(pointer, "not a path below the folder of the runbook"));
         }
-        let bytes = STANDARD.decode(text).map_err(|_| Problem::bad_request(pointer, "not base64"))?;
+        let bytes = BASE64.decode(text).map_err(|_| Problem::bad_request(pointer, "not base64"))?;
         // There are no modes here: a file that names its interpreter is a program.
         let executable = bytes.starts_with(b"#!");
         bundle.files.insert(path, BundleFile::new(bytes, executable));
@@ -160,7 +168,7 @@ impl From<RunbooksError> for Problem {
                     .diagnostics(diagnostics)
             }
             RunbooksError::UnnamedFiles(paths) => {
-                let problem = Problem::new(Code::BadRequest, detail);
+                let problem = Problem::new(Code::RunbookInvalid, detail);
                 paths
                     .iter()
                     .fold(problem, |problem, path| problem.field(pointer_of(path), "no glob of `files:` names it"))

@@ -2,7 +2,7 @@
 //!
 //! A stream begins with `retry: 1000`; a comment every 15 seconds keeps connections open that nothing goes over.
 
-use std::{convert::Infallible, fmt::Write, time::Duration};
+use std::{convert::Infallible, time::Duration};
 
 use axum::{
     body::Body,
@@ -55,9 +55,7 @@ async fn next(frames: &mut impl Frames, heartbeat: &mut Interval) -> Option<Byte
 
 /// An event of a run: `id`, `event` and `data`, the V2 event on one line.
 pub fn event(event: &Event) -> Bytes {
-    let mut frame = format!("id: {}\n", event.id());
-    // Writing to a string does not fail.
-    let _ = write!(frame, "event: {}\n", event.event);
+    let mut frame = format!("id: {}\nevent: {}\n", event.id(), event.event);
     push_data(&mut frame, event);
     frame.into()
 }

@@ -4,7 +4,7 @@ use axum::{Router, body::Body, extract::State, http::HeaderMap, response::Respon
 use futures::stream;
 
 use super::{
-    extract::{Path, Query},
+    extract::{Path, Query, within_limits},
     problem::{Code, Problem},
     ranges::{self, Wanted},
 };
@@ -33,6 +33,7 @@ async fn read(
     Query(query): Query<GetStepLogQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    within_limits(&query)?;
     let history = logs.streams.history();
     let row = history.row(run).await?;
     let plan = logs.runs.plan(&row).await?;

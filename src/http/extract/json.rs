@@ -1,5 +1,7 @@
 //! JSON without surprises: no key twice, no bottomless nesting, nothing after the end, nothing unknown.
 
+mod whole;
+
 use std::fmt;
 
 use serde::{
@@ -9,6 +11,7 @@ use serde::{
 use serde_json::{Map, Value};
 use serde_path_to_error::{Path, Segment, Track};
 
+use self::whole::Whole;
 use crate::http::problem::{Code, Problem};
 
 /// The deepest nesting of a body.
@@ -17,7 +20,7 @@ const MAX_DEPTH: usize = 64;
 /// Reads a document of a known shape.
 pub fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let value = parse(bytes)?;
-    serde_path_to_error::deserialize(value).map_err(|error| {
+    serde_path_to_error::deserialize(Whole(value)).map_err(|error| {
         let (pointer, detail) = (pointer(error.path()), error.inner().to_string());
         let code = if detail.starts_with("unknown field") { Code::UnknownField } else { Code::BadRequest };
         let place = if pointer.is_empty() { "the body".to_owned() } else { format!("`{pointer}`") };
@@ -176,6 +179,22 @@ mod tests {
             assert_eq!(problem(text).0, Code::BadJson, "{text}");
         }
         assert_eq!(read::<Outer>(b"{\"runs\": \"\xff\"}").unwrap_err().code, Code::BadJson);
+    }
+
+    #[test]
+    fn a_whole_number_may_be_written_as_a_fraction() {
+        #[derive(Debug, PartialEq, Deserialize)]
+        struct Numbers {
+            list: Vec<i64>,
+            option: Option<u32>,
+            any: Value,
+        }
+        let read = read::<Numbers>(br#"{"list": [1.0, -2e3], "option": 7.0, "any": {"x": 1.0, "y": 1}}"#).unwrap();
+        let any = serde_json::json!({"x": 1.0, "y": 1});
+        assert_eq!(read, Numbers { list: vec![1, -2_000], option: Some(7), any });
+        for text in [r#"{"list": [1.5]}"#, r#"{"list": [1e300]}"#, r#"{"list": [], "option": -1.0}"#] {
+            assert_eq!(super::read::<Numbers>(text.as_bytes()).unwrap_err().code, Code::BadRequest, "{text}");
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ impl Artifacts {
 impl ArtifactIndex for MemoryStore {
     async fn put_artifact(&self, artifact: &ArtifactRow) -> Result<Option<ArtifactRow>, StoreError> {
         let mut state = self.state();
-        if !state.run(artifact.run).is_some_and(|run| run.row.tenant == artifact.tenant) {
+        if state.run(artifact.run).is_none_or(|run| run.row.tenant != artifact.tenant) {
             return Err(StoreError::Refused(format!("there is no run {}", artifact.run)));
         }
         let key = (artifact.run, artifact.name.clone(), artifact.step.clone().unwrap_or_default());

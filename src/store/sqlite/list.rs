@@ -23,6 +23,9 @@ use crate::{
     store::text::Needle,
 };
 
+/// The density of an index is told from so many of its newest runs.
+const DENSITY: usize = 500;
+
 /// So many ranges are merged without further ado.
 const FEW: usize = 8;
 
@@ -278,6 +281,7 @@ impl Query<'_> {
         let names: Vec<&str> =
             filter.labels.iter().filter(|label| label.value.is_none()).map(|label| label.name.as_str()).collect();
         let text = self.text.as_ref();
+        let ranges = self.ranges(source).max(1);
         Ok(arguments!(
             id(self.tenant.0),
             id(first),
@@ -298,6 +302,8 @@ impl Query<'_> {
             text.and_then(|text| text.ids).map(|ids| id(ids.1)),
             source.ranges.clone(),
             matches!(source.index, Index::Text),
+            arguments::limit(DENSITY / ranges),
+            arguments::limit((ranges - 1) / 2),
         ))
     }
 }

@@ -38,6 +38,7 @@ fn formatted(text: &str) -> String {
 }
 
 /// Compares with the committed file, or writes it.
+#[expect(clippy::disallowed_methods, reason = "how the generated files are written anew")]
 fn check(path: &str, text: &str) {
     let text = formatted(&format!("{HEADER}{text}"));
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);

@@ -34,7 +34,7 @@ fn only_what_is_public_answers_without_the_key() {
         if public.contains(&path.as_str()) || path == "/ui/{file}" || path == "/login" {
             continue;
         }
-        let path = path.replace("{id}", "x").replace('{', "").replace('}', "");
+        let path = path.replace("{id}", "x").replace(['{', '}'], "");
         for method in methods {
             let answer = room.send(room.anonymous(&method, &path));
             answer.is_problem(401, "UNAUTHENTICATED");

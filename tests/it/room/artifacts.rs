@@ -5,8 +5,9 @@ use serde_json::json;
 
 use super::{Answer, Room};
 
-const MAKE: &str = "version: 1\nname: make\nsteps:\n- id: make\n  uses: run\n  with:\n    script: |\n      \
-    mkdir -p $OPSROOM_ARTIFACTS/out && printf '# hi' > $OPSROOM_ARTIFACTS/out/a.md\n      echo '# all good' > $OPSROOM_SUMMARY\n";
+const MAKE: &str = "version: 1\nname: make\nsteps:\n- id: make\n  run: |\n    \
+    mkdir -p $OPSROOM_ARTIFACTS/out && printf '# hi' > $OPSROOM_ARTIFACTS/out/a.md\n    \
+    echo '# all good' > $OPSROOM_SUMMARY\n";
 
 fn room() -> (Room, String) {
     let world = crate::cli::world::World::new();
@@ -72,9 +73,9 @@ fn kinds_are_checked() {
     assert_eq!(upload(&room, &run, "name=a.json", "{\"a\": 1}").ok(201)["kind"], "json");
     let link = upload(&room, &run, "name=page&kind=link", "https://example.com/x").ok(201);
     assert_eq!((&link["kind"], &link["url"]), (&json!("link"), &json!("https://example.com/x")));
-    upload(&room, &run, "name=b.json", "{").is_problem(400, "BAD_REQUEST");
-    upload(&room, &run, "name=b.md", vec![0xff]).is_problem(400, "BAD_REQUEST");
-    upload(&room, &run, "name=b&kind=link", "javascript:alert(1)").is_problem(400, "BAD_REQUEST");
+    upload(&room, &run, "name=b.json", "{").is_problem(422, "CONTENT_INVALID");
+    upload(&room, &run, "name=b.md", vec![0xff]).is_problem(422, "CONTENT_INVALID");
+    upload(&room, &run, "name=b&kind=link", "javascript:alert(1)").is_problem(422, "CONTENT_INVALID");
     for bad in ["..%2Fx", "a%2F%2Fb", "%C3%A4", "a%20b", ""] {
         upload(&room, &run, &format!("name={bad}"), "x").is_problem(400, "BAD_REQUEST");
     }
@@ -92,4 +93,22 @@ fn kinds_are_checked() {
         cursor = format!("&cursor={next}");
     }
     assert_eq!(seen, 4);
+}
+
+#[test]
+fn a_keyed_upload_is_stored_once() {
+    let (room, run) = room();
+    let keyed = |key: &str, content: &'static str| {
+        let path = format!("/v1/runs/{run}/artifacts?name=keyed");
+        let request = room.request("POST", &path).header("content-type", "application/octet-stream");
+        room.send(request.header("idempotency-key", key).body(content))
+    };
+    let first = keyed("u1", "one");
+    let latest = keyed("u2", "two").ok(201);
+    let again = keyed("u1", "one");
+    assert_eq!((again.status, &again.body), (first.status, &first.body));
+    let content = format!("/v1/artifacts/{}/content", latest["id"].as_str().unwrap());
+    assert_eq!(room.get(&content).text(), "two", "the repetition has not replaced it");
+    keyed("u1", "three").is_problem(422, "IDEMPOTENCY_MISMATCH");
+    keyed("a b", "four").is_problem(400, "BAD_REQUEST");
 }

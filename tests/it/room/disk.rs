@@ -23,6 +23,8 @@ fn room() -> Option<(Room, SmallDisk)> {
     let text = "version: 1\nname: note\nsteps:\n  - {id: a, uses: log, with: {message: hello}}\n";
     std::fs::write(world.path("runbooks/note.yaml"), text).unwrap();
     let room = Room::on(world, &[]);
+    // A file that was written just now is read when it has come to rest.
+    until("the runbook is known", || room.get("/v1/runbooks/note").status == 200);
     Some((room, disk))
 }
 

@@ -106,7 +106,7 @@ fn an_answer_that_nobody_reads_is_given_up() {
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => pause(Duration::from_millis(50)),
             Err(error) => break error,
         }
-        assert!(begin.elapsed() < Duration::from_secs(60), "{asked} requests");
+        assert!(begin.elapsed() < Duration::from_mins(1), "{asked} requests");
     };
     figure("reader", format!("cut after {:?} and {asked} requests: {error}", begin.elapsed()));
     assert!(begin.elapsed() > Duration::from_secs(15), "{:?}", begin.elapsed());

@@ -15,6 +15,7 @@ mod limits;
 mod programs;
 mod runbooks;
 mod runs;
+mod schema;
 mod sessions;
 mod stopping;
 

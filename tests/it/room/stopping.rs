@@ -25,6 +25,7 @@ fn slow(seconds: f64) -> World {
 }
 
 fn begin(room: &Room) -> String {
+    until("the runbook is known", || room.get("/v1/runbooks/slow").status == 200);
     let run = room.run("slow");
     until("the step has begun", || said(room).contains("begun"));
     run

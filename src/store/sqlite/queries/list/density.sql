@@ -1,5 +1,5 @@
 
         ORDER BY 1 DESC
-        LIMIT 1 OFFSET 500
+        LIMIT 1 OFFSET $20
     )
 )) AS c

@@ -1,1 +1,3 @@
-);
+)
+ORDER BY id DESC
+LIMIT 1 OFFSET $21;
