@@ -38,8 +38,8 @@ pub struct Options {
     /// How often; the figures are taken over the samples
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
     samples: u16,
-    /// Runs under way at once in a lane
-    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=4_096))]
+    /// Runs under way at once in a lane, as many as in the workload without HTTP
+    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..=4_096))]
     slots: u16,
     #[command(flatten)]
     place: Place,

@@ -193,13 +193,14 @@ fn compare(figures: &mut Figures, samples: &[Sample], enough: u64) {
     let (Some(first), Some(last)) = (warm.first(), samples.last()) else { return };
     let most = |value: fn(&Sample) -> u64| warm.iter().map(|sample| value(sample)).max().unwrap_or_default();
     let resident = |sample: &Sample| sample.usage.resident;
-    // Memory breathes: the most of the first samples after the warm-up, against the most of all.
-    let early = warm.iter().take(warm.len().div_ceil(10).max(3)).map(|sample| resident(sample)).max();
-    let early = early.unwrap_or_default().max(1);
+    let early = resident(first).max(1);
+    // Caches fill for a while; a leak does not stop.
+    let second_half = resident(warm[warm.len() / 2]).max(1);
     figures.mebibytes("warm_mib", early);
     figures.mebibytes("most_mib", most(resident));
     figures.mebibytes("end_mib", last.usage.resident);
     figures.number("memory_ratio", most(resident) as f64 / early as f64);
+    figures.number("second_half_ratio", most(resident) as f64 / second_half as f64);
     figures.count("warm_files", first.usage.files);
     figures.count("most_files", most(|sample| sample.usage.files));
     figures.count("end_files", last.usage.files);
