@@ -37,6 +37,34 @@ steps: [{id: work, run: \"touch MARK; exec sleep 600\"}]
 on_cancel: [{id: undo, run: [touch, MARK.undone]}]
 ";
 
+/// What is printed of a run; the words in capitals stand for its ids.
+const COMMANDS: &[&[&str]] = &[
+    &["runs"],
+    &["runs", "--status", "succeeded", "--lane", "C", "--label", "ticket=OPS-7", "--session", "SESSION"],
+    &["runs", "--trigger", "api", "--text", "MADE", "--since", "2020-01-01T00:00:00Z"],
+    &["runs", "--runbook", "other"],
+    &["show", "ID"],
+    &["show", "BEGIN"],
+    &["why", "@latest"],
+    &["logs", "@latest"],
+    &["logs", "-f", "--step", "make", "--stream", "stderr"],
+    &["events", "@latest"],
+    &["events", "-f", "--after", "2"],
+    &["sessions"],
+    &["sessions", "show", "SESSION"],
+    &["artifacts", "list"],
+    &["runbooks", "versions", "made"],
+    &["runbooks", "source", "made@1"],
+    &["validate", "runbooks/made.yaml"],
+    // What goes wrong is the same as well.
+    &["show", "@latest~7"],
+    &["logs", "@latest", "--step", "nope"],
+    &["resolve", "@latest", "make", "retry"],
+    &["cancel", "@latest"],
+    &["runbooks", "show", "none"],
+    &["runs", "--cursor", "x"],
+];
+
 /// A room whose folder has these runbooks; `MARK` is a file of its world.
 fn room(runbooks: &[(&str, &str)]) -> Room {
     let world = World::new();
@@ -88,37 +116,18 @@ fn every_command_prints_the_same_here_and_from_a_server() {
     let id = run["id"].as_str().unwrap();
     assert_eq!((&run["session_id"], &run["lane"], &run["params"]["times"]), (&session.into(), &"C".into(), &3.into()));
     assert_eq!((&run["labels"]["team"], &run["labels"]["ticket"]), (&"db".into(), &"OPS-7".into()));
-    let commands: &[&[&str]] = &[
-        &["runs"],
-        &["runs", "--status", "succeeded", "--lane", "C", "--label", "ticket=OPS-7", "--session", session],
-        &["runs", "--trigger", "api", "--text", "MADE", "--since", "2020-01-01T00:00:00Z"],
-        &["runs", "--runbook", "other"],
-        &["show", id],
-        &["show", &id[..14]],
-        &["why", "@latest"],
-        &["logs", "@latest"],
-        &["logs", "-f", "--step", "make", "--stream", "stderr"],
-        &["events", "@latest"],
-        &["events", "-f", "--after", "2"],
-        &["sessions"],
-        &["sessions", "show", session],
-        &["artifacts", "list"],
-        &["runbooks", "versions", "made"],
-        &["runbooks", "source", "made@1"],
-        &["validate", "runbooks/made.yaml"],
-        // What goes wrong is the same as well.
-        &["show", "@latest~7"],
-        &["logs", "@latest", "--step", "nope"],
-        &["resolve", "@latest", "make", "retry"],
-        &["cancel", "@latest"],
-        &["runbooks", "show", "none"],
-        &["runs", "--cursor", "x"],
-    ];
     std::fs::create_dir(elsewhere.path("runbooks")).unwrap();
     std::fs::copy(room.world.path("runbooks/made.yaml"), elsewhere.path("runbooks/made.yaml")).unwrap();
-    for command in commands {
+    let word = |word: &'static str| match word {
+        "ID" => id,
+        "BEGIN" => &id[..14],
+        "SESSION" => session,
+        word => word,
+    };
+    for command in COMMANDS {
         for format in ["text", "json"] {
-            let arguments = [command, &["--output", format][..]].concat();
+            let command: Vec<&str> = command.iter().copied().map(word).collect();
+            let arguments = [&command, &["--output", format][..]].concat();
             let (here, there) = (near(&room, &arguments), far(&room, &elsewhere, &arguments));
             assert_eq!((here.code, &here.stdout), (there.code, &there.stdout), "{arguments:?}: {here:?} {there:?}");
             assert_eq!(here.stderr, there.stderr, "{arguments:?}");
@@ -126,8 +135,15 @@ fn every_command_prints_the_same_here_and_from_a_server() {
             assert!(success, "{arguments:?}: {here:?}");
         }
     }
+}
+
+#[test]
+fn what_a_server_refuses_is_said_with_what_helps() {
+    let (room, elsewhere) = (room(&[("made", MADE)]), World::new());
+    let session = json(&far(&room, &elsewhere, &["sessions", "create", "release 7", "--output", "json"]));
+    let session = session["id"].as_str().unwrap();
     // A name is what the server has; its own folder is not asked.
-    let refused = far(&room, &elsewhere, &["run", "runbooks/made.yaml"]);
+    let refused = far(&room, &elsewhere, &["run", "./made.yaml"]);
     assert!(refused.code == Some(2) && refused.stderr.contains("runbooks put"), "{refused:?}");
     let archived = json(&far(&room, &elsewhere, &["sessions", "archive", session, "--output", "json"]));
     assert!(archived["archived_at"].is_string(), "{archived}");
@@ -152,7 +168,7 @@ fn a_name_goes_to_the_server_that_holds_the_folder() {
     assert_eq!((&whole["status"], &whole["steps"][0]["error"]["reason"]), (&"failed".into(), &"exit:3".into()));
     // A file is run here, whoever holds the folder.
     let here = json(&near(&room, &["run", "runbooks/made.yaml", "--output", "json"]));
-    assert_eq!(here["trigger"]["kind"], "manual", "{here}");
+    assert_eq!((&here["trigger"]["kind"], &here["artifacts"][0]["name"]), (&"manual".into(), &"report.txt".into()));
 
     let mut run = room.world.start(["run", "slow"]);
     room.world.wait_for("mark");
@@ -203,7 +219,7 @@ fn who_follows_gets_every_event_once_over_a_killed_server() {
 fn artifacts_go_up_and_down_whole() {
     let (room, elsewhere) = (room(&[("made", MADE)]), World::new());
     assert_eq!(far(&room, &elsewhere, &["run", "made", "-q"]).code, Some(0));
-    let bytes: Vec<u8> = (0..3_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let bytes: Vec<u8> = (0..3_000_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()[1]).collect();
     std::fs::write(elsewhere.path("blob.bin"), &bytes).unwrap();
     let put = far(&room, &elsewhere, &["artifacts", "put", "@latest", "blob.bin", "--name", "deep/blob.bin"]);
     assert_eq!((put.code, put.stderr.as_str()), (Some(0), ""), "no terminal, no bar: {put:?}");
