@@ -112,7 +112,7 @@ pub fn holder(config: &Config) -> Result<Option<Client>, Fault> {
         Some(key) => key.clone(),
         None => read_key(&key_file)?,
     };
-    Ok(Some(Client::new(&url, Some(key))?))
+    Ok(Some(Client::of_this_machine(&url, Some(key))?))
 }
 
 /// The key for a server: the one that was given, else the data folder's, which is only shown to this machine.

@@ -64,14 +64,19 @@ pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
         let mut interrupts = Interrupts::listen()?;
         let mut started = start::start(context, options).await?;
         announce(&context.out, &started);
-        let code = tokio::select! {
-            ended = started.drained() => ended.map(|()| exit::SUCCESS),
-            signal = interrupts.next() => {
-                Ok(drain::drain(context, options.drain, &mut started, signal, interrupts).await)
-            }
+        let signal = tokio::select! {
+            ended = started.drained() => Err(ended),
+            signal = interrupts.next() => Ok(signal),
         };
-        started.finish().await;
-        code
+        let code = match signal {
+            Err(ended) => ended.map(|()| exit::SUCCESS),
+            Ok(signal) => Ok(drain::drain(context, options.drain, &mut started, signal, &mut interrupts).await),
+        };
+        // Still "once more ends it at once".
+        tokio::select! {
+            () = started.finish() => code,
+            _ = interrupts.next() => std::process::exit(exit::INTERRUPTED.into()),
+        }
     })
 }
 

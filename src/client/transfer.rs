@@ -42,11 +42,12 @@ impl Client {
     ) -> Result<Artifact, ClientError> {
         let target = target(&format!("/v1/runs/{}/artifacts", segment(run)), query);
         let key = RandomIds.request_id().to_string();
+        let patient = self.for_uploads()?;
         let mut tries = 1;
         loop {
             let file = File::open(file).await?;
             let length = file.metadata().await?.len();
-            let request = self
+            let request = patient
                 .request(Method::POST, &target)
                 .header("idempotency-key", &key)
                 .header(CONTENT_TYPE, "application/octet-stream")

@@ -70,6 +70,8 @@ pub struct Client {
     url: Arc<str>,
     key: Option<Key>,
     http: reqwest::Client,
+    /// The server is on this machine, at whatever address: no proxy is asked.
+    here: bool,
     /// Answers in this process, in place of a server.
     local: Option<Local>,
 }
@@ -107,6 +109,15 @@ pub(super) struct Call {
 impl Client {
     /// A client of the server at `url`, `http://host:port` or with a path before `/v1`.
     pub fn new(url: &str, key: Option<Key>) -> Result<Client, ClientError> {
+        Client::build(url, key, false)
+    }
+
+    /// A client of a server of this machine, at whatever address it listens: the key goes through no proxy.
+    pub fn of_this_machine(url: &str, key: Option<Key>) -> Result<Client, ClientError> {
+        Client::build(url, key, true)
+    }
+
+    fn build(url: &str, key: Option<Key>, here: bool) -> Result<Client, ClientError> {
         let bad = |why: &dyn fmt::Display| ClientError::BadUrl { url: url.to_owned(), why: why.to_string() };
         let parsed = Url::parse(url).map_err(|error| bad(&error))?;
         if !matches!(parsed.scheme(), "http" | "https") || !parsed.has_host() {
@@ -121,8 +132,17 @@ impl Client {
         if parsed.query().is_some() || parsed.fragment().is_some() {
             return Err(bad(&"it has a `?` or a `#`"));
         }
-        let http = builder(&parsed).build().map_err(|error| bad(&error))?;
-        Ok(Client { url: parsed.as_str().trim_end_matches('/').into(), key, http, local: None })
+        let here = here || is_local(&parsed);
+        let http = builder(&parsed, here).read_timeout(SILENCE).build().map_err(|error| bad(&error))?;
+        Ok(Client { url: parsed.as_str().trim_end_matches('/').into(), key, http, here, local: None })
+    }
+
+    /// The same for uploads: the limit on silence would also run while a body is still being sent.
+    pub(super) fn for_uploads(&self) -> Result<Client, ClientError> {
+        let bad = |why: String| ClientError::BadUrl { url: self.url.to_string(), why };
+        let parsed = Url::parse(&self.url).map_err(|error| bad(error.to_string()))?;
+        let http = builder(&parsed, self.here).build().map_err(|error| bad(error.to_string()))?;
+        Ok(Client { http, ..self.clone() })
     }
 
     /// A client of what answers in this process.
@@ -228,14 +248,13 @@ impl Client {
     }
 }
 
-fn builder(url: &Url) -> reqwest::ClientBuilder {
+fn builder(url: &Url, here: bool) -> reqwest::ClientBuilder {
     let builder = reqwest::Client::builder()
         .user_agent(concat!("opsroom/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(SILENCE)
         // The key goes to the server that was named, and to no other.
         .redirect(Policy::none());
-    let builder = if is_local(url) { builder.no_proxy() } else { builder };
+    let builder = if here { builder.no_proxy() } else { builder };
     // Only a server behind TLS costs the reading of the system's certificates.
     let tls = if url.scheme() == "https" { tls::client_config() } else { tls::unused_config() };
     builder.tls_backend_preconfigured(tls)

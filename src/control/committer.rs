@@ -150,7 +150,7 @@ async fn write(store: &dyn Store, batch: &Batch) -> Result<Vec<CommitAnswer>, St
             answer => return answer,
         };
         let commits = batch.commits.len();
-        if matches!(error, StoreError::Busy(_)) {
+        if matches!(error, StoreError::Busy(_)) && !batch.is_forsaken() {
             tracing::warn!(%error, commits, "the store is busy; trying again");
         } else if !batch.patient || batch.is_forsaken() {
             return Err(error);

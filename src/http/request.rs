@@ -103,6 +103,16 @@ fn write_problem(response: &mut Response, problem: &Problem, id: &str) {
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
 }
 
+/// A method as a label. Callers may invent any number of others, and each would be kept for ever.
+fn known_method(method: &Method) -> &str {
+    match *method {
+        Method::GET | Method::HEAD | Method::POST | Method::PUT | Method::PATCH | Method::DELETE | Method::OPTIONS => {
+            method.as_str()
+        }
+        _ => "other",
+    }
+}
+
 /// What is logged of a request.
 struct Line<'a> {
     id: &'a str,
@@ -115,7 +125,7 @@ struct Line<'a> {
 impl Line<'_> {
     fn log(&self, caller: Option<&Caller>, problem: Option<&Problem>) {
         let Line { id, method, route, status, took } = self;
-        metrics::request(route, method.as_str(), *status, *took);
+        metrics::request(route, known_method(method), *status, *took);
         let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         let actor = caller.map_or("-", |caller| &*caller.actor);
         match problem {

@@ -52,6 +52,7 @@ async fn list(
     headers: HeaderMap,
     Query(query): Query<ListRunbooksQuery>,
 ) -> Result<Response, Problem> {
+    within_limits(&query)?;
     let after: Option<String> = query.cursor.as_deref().map(respond::position).transpose()?;
     let limit = query.limit.unwrap_or(PAGE) as usize;
     let page = runbooks.list(TenantId::DEFAULT, after.as_deref(), limit).await?;
@@ -91,6 +92,7 @@ async fn versions(
     Path(name): Path<String>,
     Query(query): Query<ListRunbookVersionsQuery>,
 ) -> Result<Response, Problem> {
+    within_limits(&query)?;
     let before: Option<u32> = query.cursor.as_deref().map(respond::position).transpose()?;
     let limit = query.limit.unwrap_or(PAGE) as usize;
     let page = runbooks.versions(TenantId::DEFAULT, &name, before, limit).await?;

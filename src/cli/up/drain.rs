@@ -26,7 +26,7 @@ pub async fn drain(
     patience: Millis,
     started: &mut Started,
     signal: &str,
-    mut interrupts: Interrupts,
+    interrupts: &mut Interrupts,
 ) -> u8 {
     let out = &context.out;
     out.message(format!("{signal}: stopping; once more ends opsroom at once"));
@@ -36,8 +36,7 @@ pub async fn drain(
     let mut progress = tokio::time::interval(PROGRESS);
     progress.tick().await;
     loop {
-        let running = under_way(started);
-        let running = running.await;
+        let running = tokio::time::timeout(PROGRESS, under_way(started)).await.unwrap_or(0);
         tokio::select! {
             // The lanes' own end says whether they failed; there is nothing more to stop then.
             _ = started.drained() => return exit::SUCCESS,
@@ -49,7 +48,7 @@ pub async fn drain(
             _ = interrupts.next() => std::process::exit(exit::INTERRUPTED.into()),
         }
     }
-    let cut = under_way(started).await;
+    let cut = tokio::time::timeout(PROGRESS, under_way(started)).await.unwrap_or(COUNTED);
     started.halt.cancel();
     tokio::select! {
         _ = tokio::time::timeout(FORCE, started.drained()) => {}
