@@ -1,6 +1,9 @@
 //! A server that breaks connections where it is told to.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    fmt::Write as _,
+    sync::{Arc, Mutex},
+};
 
 use serde_json::json;
 use tokio::{
@@ -143,7 +146,7 @@ fn stream(sequences: &[u64], end: &str) -> Vec<u8> {
             "run_id": RUN, "timestamp": "2026-03-29T01:00:00.000Z", "sequence": sequence, "prev": sequence - 1,
             "source": null, "event": {"category": "system", "action": "log"}, "data": {},
         });
-        body.push_str(&format!("id: 1774746000000-{sequence}\nevent: system.log\ndata: {data}\n\n"));
+        write!(body, "id: 1774746000000-{sequence}\nevent: system.log\ndata: {data}\n\n").unwrap();
     }
     body.push_str(end);
     body.into_bytes()
