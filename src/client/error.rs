@@ -42,9 +42,9 @@ impl ClientError {
     pub fn is_passing(&self) -> bool {
         match self {
             ClientError::Unreachable { .. } => true,
-            ClientError::Problem(problem) => {
-                matches!(problem.status, 408 | 429 | 502 | 503 | 504) || problem.code == "IDEMPOTENCY_IN_PROGRESS"
-            }
+            // The first of two equal requests, whose connection broke, is still being answered.
+            ClientError::Problem(problem) if problem.code == "IDEMPOTENCY_IN_PROGRESS" => true,
+            ClientError::Problem(problem) => matches!(problem.status, 408 | 502 | 503 | 504),
             ClientError::Foreign { status, .. } => matches!(status, 502..=504),
             ClientError::BadUrl { .. } | ClientError::Damaged { .. } | ClientError::Io(_) => false,
         }

@@ -7,6 +7,8 @@
 mod error;
 mod follow;
 mod operations;
+#[cfg(test)]
+mod tests;
 mod transfer;
 mod transport;
 
