@@ -45,6 +45,11 @@ CREATE TABLE run_labels (
     CONSTRAINT pk_run_labels PRIMARY KEY (tenant_id, name, value, run_id)
 ) STRICT, WITHOUT ROWID;
 
+INSERT INTO run_labels (tenant_id, name, value, run_id)
+SELECT i.tenant_id, l.key, iif(l.type = 'text', l.atom, i.labels -> l.fullkey), i.run_id
+FROM run_inputs AS i CROSS JOIN json_each(i.labels) AS l
+WHERE i.labels <> '{}';
+
 CREATE TRIGGER trg_run_inputs_labels AFTER DELETE ON run_inputs WHEN old.labels <> '{}' BEGIN
     DELETE FROM run_labels
     WHERE tenant_id = old.tenant_id AND run_id = old.run_id

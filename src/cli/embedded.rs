@@ -39,6 +39,8 @@ pub struct Embedded {
     pub runbooks: Runbooks,
     pub artifacts: Arc<FolderArtifacts>,
     pub retention: Retention,
+    /// The data folder.
+    pub folder: PathBuf,
     store: Arc<SqliteStore>,
 }
 
@@ -77,7 +79,7 @@ impl Embedded {
             Arc::new(actions::catalog()),
         );
         let retention = Retention { runs: config.data.retention, ..Retention::default() };
-        Ok(Embedded { world, runs, runbooks, artifacts, retention, store })
+        Ok(Embedded { world, runs, runbooks, artifacts, retention, folder: folder.clone(), store })
     }
 
     /// Makes the data folder (mode 0700) if it is not there.

@@ -116,8 +116,13 @@ impl Sweeper {
     async fn delete_runs(&self) -> Result<bool, RetentionError> {
         let runs = self.index.expired(self.before(self.retention.runs), RUNS).await?;
         for run in &runs {
-            delete_all(&*self.artifacts, *run).await?;
-            self.spool.remove(*run)?;
+            // The rows go all the same: what cannot be removed must not keep everything after it.
+            if let Err(error) = delete_all(&*self.artifacts, *run).await {
+                tracing::warn!(%run, %error, "artifacts of an old run could not be removed");
+            }
+            if let Err(error) = self.spool.remove(*run) {
+                tracing::warn!(%run, %error, "logs of an old run could not be removed");
+            }
         }
         if !runs.is_empty() {
             self.index.delete_runs(&runs).await?;

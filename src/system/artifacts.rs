@@ -9,6 +9,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -23,6 +24,9 @@ use crate::{
 
 /// Where files are until they are complete; no key begins with it.
 const UNFINISHED: &str = ".unfinished";
+/// An unfinished file of this age is of a process that is dead.
+const LEFT_BEHIND: Duration = Duration::from_hours(24);
+
 const MAX_KEY: usize = 1_024;
 const MAX_SEGMENT: usize = 255;
 
@@ -38,6 +42,18 @@ impl FolderArtifacts {
         let root = root.into();
         create_folder(&root.join(UNFINISHED))?;
         Ok(FolderArtifacts { root })
+    }
+
+    /// Removes what dead processes left unfinished: nobody writes one file for a day.
+    pub fn tidy(&self) -> io::Result<()> {
+        for entry in std::fs::read_dir(self.root.join(UNFINISHED))? {
+            let entry = entry?;
+            let age = entry.metadata().and_then(|known| known.modified()).ok().and_then(|at| at.elapsed().ok());
+            if age.is_some_and(|age| age > LEFT_BEHIND) {
+                gone(std::fs::remove_file(entry.path()))?;
+            }
+        }
+        Ok(())
     }
 
     fn path(&self, key: &str) -> Result<PathBuf, ArtifactError> {

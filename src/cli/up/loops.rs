@@ -18,7 +18,7 @@ use crate::{
     http::metrics::Metrics,
     model::{Micros, Millis, TenantId},
     ports::{Clock, IdempotencyStore, StoreError},
-    system::NotifiedFolder,
+    system::{FolderArtifacts, FolderWorkspaces, NotifiedFolder},
     worker::Ended,
 };
 
@@ -33,6 +33,9 @@ const PRUNE: Duration = Duration::from_mins(10);
 const KEPT: Millis = Millis::seconds(24 * 3_600);
 const PRUNED: usize = 1_000;
 
+/// How often old files are looked for.
+const TIDY: Duration = Duration::from_hours(1);
+
 /// The folder of runbooks to follow, if there is one.
 pub fn runbook_folder(given: Option<&Path>) -> Option<PathBuf> {
     given.map(Path::to_owned).or_else(|| Path::new(RUNBOOKS).is_dir().then(|| RUNBOOKS.into()))
@@ -44,6 +47,7 @@ pub fn start(tasks: &TaskTracker, stop: &CancellationToken, embedded: &Embedded,
     tasks.spawn(archiver(embedded).run(stop.clone()));
     tasks.spawn(sweeper(embedded).run(stop.clone()));
     tasks.spawn(prune(embedded.store(), embedded.world.clock.clone(), stop.clone()));
+    tasks.spawn(tidy(embedded.folder.clone(), embedded.artifacts.clone(), stop.clone()));
 }
 
 /// Follows the folder of runbooks, or stores the shipped ones. What is answered becomes true once all of them were
@@ -112,6 +116,21 @@ async fn prune(answers: Arc<dyn IdempotencyStore>, clock: Arc<dyn Clock>, stop: 
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         if let Err(error) = prune_all(&*answers, clock.now().before(KEPT)).await {
             tracing::warn!(%error, "old answers could not be removed; the next time tries again");
+        }
+    }
+}
+
+/// Removes working folders of failed runs, and files that dead processes left unfinished, a day after.
+async fn tidy(data: PathBuf, artifacts: Arc<FolderArtifacts>, stop: CancellationToken) {
+    let mut ticks = ticks(TIDY);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        let (data, artifacts) = (data.clone(), artifacts.clone());
+        let tidied = tokio::task::spawn_blocking(move || {
+            FolderWorkspaces::new(&data).tidy()?;
+            artifacts.tidy()
+        });
+        if let Ok(Err(error)) = tidied.await {
+            tracing::warn!(%error, "old files could not be removed; the next time tries again");
         }
     }
 }

@@ -142,17 +142,30 @@ impl Archiver {
         let name = format!("{FOLDER}/{}-{}", first.run, now.0);
         let mut pack = Pack { writer: self.artifacts.begin().await?, name, size: 0, rows: Vec::new() };
         let (quiet, talkative) = self.split(&ended).await?;
-        let small = self.small(&mut pack, &quiet).await?;
+        let small = match self.small(&mut pack, &quiet).await {
+            // One of them cannot be read: each on its own, so that the others are archived.
+            Err(ArchivingError::Store(StoreError::Corrupt { .. })) => HashSet::new(),
+            looked_at => looked_at?,
+        };
         let rest = quiet.iter().filter(|run| !small.contains(&run.run));
+        let mut unreadable = HashSet::new();
         for run in rest.chain(&talkative) {
             if pack.size > FILE {
                 break;
             }
-            self.large(&mut pack, run).await?;
+            match self.large(&mut pack, run).await {
+                // What was written of it is passed over; a run that cannot be read must not keep the others.
+                Err(ArchivingError::History(error)) => {
+                    tracing::error!(run = %run.run, %error, "the run cannot be archived; tried again in a minute");
+                    unreadable.insert(run.run);
+                }
+                packed => packed?,
+            }
         }
         let complete: HashSet<RunId> = pack.rows.iter().map(|row| row.run).collect();
         for run in ended.iter().filter(|run| !complete.contains(&run.run)) {
-            waiting.insert(run.run, Micros(now.0 + 1_000_000));
+            let pause = if unreadable.contains(&run.run) { 60_000_000 } else { 1_000_000 };
+            waiting.insert(run.run, Micros(now.0 + pause));
         }
         self.record(pack).await?;
         self.forget(talkative.iter().map(|run| run.run).filter(|run| complete.contains(run)).collect()).await?;
@@ -188,8 +201,10 @@ impl Archiver {
         let mut reader = self.history.reader(run.run, 0);
         let mut compressor = format::compressor()?;
         let mut packer = Packer::new(run.run, &mut compressor);
-        let (position, mut last) = (pack.size, 0);
+        let (position, mut last, mut whole) = (pack.size, 0, true);
         while let Some(event) = reader.next().await? {
+            // The last fact may be there before chunks that waited for an earlier one.
+            whole &= event.prev <= last;
             last = event.sequence;
             packer.push(&event)?;
             let ready = packer.take();
@@ -201,7 +216,7 @@ impl Archiver {
         pack.append(rest).await?;
         let now = self.clock.now();
         // What was written of a run that has more to say is passed over.
-        if last == run.sequence_head || is_late(run, now) {
+        if (whole && last == run.sequence_head) || is_late(run, now) {
             pack.rows.push(row(run.run, &pack.name, position, packed, now));
         }
         Ok(())

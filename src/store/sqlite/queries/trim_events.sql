@@ -16,10 +16,15 @@ UPDATE run_archives
 SET trimmed = 1
 WHERE run_key IN (
     SELECT a.run_key
-    FROM run_archives AS a
-    WHERE a.trimmed = 0 AND a.archived_at < $1
-        AND NOT EXISTS (SELECT 1 FROM run_events AS e WHERE e.run_key = a.run_key)
-    LIMIT $2
+    -- Rows go in this order, so what has just become empty is at the beginning.
+    FROM (
+        SELECT run_key
+        FROM run_archives
+        WHERE trimmed = 0 AND archived_at < $1
+        ORDER BY archived_at, run_key
+        LIMIT $2
+    ) AS a
+    WHERE NOT EXISTS (SELECT 1 FROM run_events AS e WHERE e.run_key = a.run_key)
 );
 
 COMMIT;
