@@ -38,7 +38,8 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        if let Err(why) = run(Command::new("umount").arg(&self.place)) {
+        // Lazily: processes of a server that was just stopped may still be ending there.
+        if let Err(why) = run(Command::new("umount").arg("--lazy").arg(&self.place)) {
             figure("disk", format!("could not be unmounted: {why}"));
         }
     }
