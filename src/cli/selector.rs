@@ -111,8 +111,8 @@ mod tests {
     fn the_beginning_of_an_id_tells_when_it_was_made() {
         let at = |micros: Option<Micros>| micros.map(|at| at.to_string());
         let (since, until) = made("01937c3a-5b00-7");
-        assert_eq!(at(since).unwrap(), "2024-11-30T07:39:23.264Z");
-        assert_eq!(at(until).unwrap(), "2024-11-30T07:41:23.264Z");
+        assert_eq!(at(since).unwrap(), "2024-11-30T08:39:19.456Z");
+        assert_eq!(at(until).unwrap(), "2024-11-30T08:41:19.456Z");
         let (since, until) = made("0");
         assert_eq!(at(since).unwrap(), "1970-01-01T00:00:00.000Z");
         assert_eq!(until, None);
