@@ -40,7 +40,8 @@ pub(super) async fn writer(path: &Path) -> Result<SqliteConnection, StoreError> 
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
-        .pragma("cache_size", "-32768");
+        // In KiB. Rows are written at the ends of tables; what else is read again, the kernel has.
+        .pragma("cache_size", "-8192");
     let mut connection = options.connect().await.map_err(|error| at(path, store_error(&error)))?;
     match migrate::up(&mut connection).await {
         Ok(()) => Ok(connection),
