@@ -3,7 +3,7 @@
 //! [`Embedded`] is what commands need that only look or send a signal. [`EmbeddedWorker`] comes on top for
 //! those that execute: it has an id that holds a lock, a committer, and the actions of this build.
 
-use std::{fs::DirBuilder, io, os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, fs::DirBuilder, io, os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -15,8 +15,8 @@ use super::{
 use crate::{
     actions::{self, Deps, Registry},
     control::{
-        Archives, Committer, IndexedArtifacts, Limits, Owner, Plans, Reaper, Retention, Runbooks, Runs, Sessions,
-        Signals, World,
+        Archives, Attendant, Committer, IndexedArtifacts, Limits, Owner, Plans, Reaper, Retention, Runbooks, Runs,
+        Sessions, Signals, World,
     },
     feed::MemoryFeed,
     model::{TenantId, WorkerId},
@@ -25,9 +25,9 @@ use crate::{
     store::SqliteStore,
     system::{
         self, Burials, EnvSecrets, FlockLiveness, FolderArtifacts, FolderBundles, FolderSpool, FolderWorkspaces,
-        RandomIds, SecretMasks, SystemClock, WorkerLock,
+        LockLiveness, RandomIds, SecretMasks, SystemClock, WorkerLock,
     },
-    worker::Lanes,
+    worker::{LaneConfig, Lanes},
 };
 
 /// An opened data folder.
@@ -101,13 +101,13 @@ impl Embedded {
     }
 
     /// Makes this process a worker: from here on it may own runs.
-    pub async fn start_worker(&self, config: &Config) -> Result<EmbeddedWorker, Fault> {
-        EmbeddedWorker::start(self, config).await
+    /// `serving`: what it will claim from; nothing if it executes its own runs only.
+    pub async fn start_worker(&self, config: &Config, serving: &LaneConfig) -> Result<EmbeddedWorker, Fault> {
+        EmbeddedWorker::start(self, config, serving).await
     }
 
     /// Those of the known workers that are dead.
     pub async fn dead_workers(&self, config: &Config) -> Result<Vec<WorkerId>, Fault> {
-        use crate::ports::Liveness as _;
         let owners = self.world.store.owners().await?;
         Ok(FlockLiveness::new(config.data.workers(), []).dead(&owners))
     }
@@ -134,8 +134,8 @@ fn unusable(config: &Config, error: &io::Error) -> Fault {
 pub struct EmbeddedWorker {
     pub id: WorkerId,
     pub owner: Owner,
-    /// With the signals of other processes it also finds the runs of dead ones.
-    pub reaper: Reaper,
+    /// Finds the runs of dead processes.
+    reaper: Reaper,
     world: World,
     processes: Arc<LazyProcesses>,
     /// Owners, the committer and the loops.
@@ -156,7 +156,7 @@ pub fn supervisor_lock(config: &Config, worker: WorkerId) -> PathBuf {
 }
 
 impl EmbeddedWorker {
-    async fn start(embedded: &Embedded, config: &Config) -> Result<EmbeddedWorker, Fault> {
+    async fn start(embedded: &Embedded, config: &Config, serving: &LaneConfig) -> Result<EmbeddedWorker, Fault> {
         let id = RandomIds.worker_id();
         let workers = config.data.workers();
         // Before anything is registered under the id: a free lock is a dead worker.
@@ -175,18 +175,18 @@ impl EmbeddedWorker {
             http: Arc::new(config.http.to_config()),
         });
         let world = World { executors: Arc::new(registry), ..embedded.world.clone() };
-        world.store.register_worker(&worker_row(id)).await?;
+        world.store.register_worker(&worker_row(id, serving), None).await?;
         if let Err(error) = FolderWorkspaces::new(&config.data.folder).tidy() {
             tracing::warn!(%error, "old working folders could not be removed");
         }
         let tasks = TaskTracker::new();
         // SQLite has one writer.
         let committer = Committer::start(&world.store, 1, &tasks);
-        let liveness = Arc::new(Burials::new(workers, [id]));
+        let liveness = Arc::new(LockLiveness::new(world.store.clone(), Burials::new(workers, [id])));
         Ok(EmbeddedWorker {
             id,
             owner: Owner::new(world.clone(), committer, id),
-            reaper: Reaper::new(world.clone(), liveness, id),
+            reaper: Reaper::new(world.clone(), liveness),
             world,
             processes,
             tasks,
@@ -202,12 +202,13 @@ impl EmbeddedWorker {
 
     /// Passes signals of other processes on to the runs of this one, until the shutdown.
     pub fn listen_for_signals(&self) {
-        self.tasks.spawn(self.reaper.clone().run_signals(self.stop.clone()));
+        self.tasks.spawn(Attendant::new(self.world.clone(), self.id).run(self.stop.clone()));
     }
 
     /// The same, and takes up what dead processes have left, until the shutdown.
     pub fn sweep(&self) {
         self.tasks.spawn(self.reaper.clone().run(self.stop.clone()));
+        self.tasks.spawn(Attendant::new(self.world.clone(), self.id).giving_back().run(self.stop.clone()));
     }
 
     /// Ends in order: loops and owners, processes, the worker's row, its lock. The owners are done by now.
@@ -227,7 +228,7 @@ impl EmbeddedWorker {
     }
 }
 
-fn worker_row(id: WorkerId) -> WorkerRow {
+fn worker_row(id: WorkerId, serving: &LaneConfig) -> WorkerRow {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     WorkerRow {
         id,
@@ -235,6 +236,10 @@ fn worker_row(id: WorkerId) -> WorkerRow {
         host,
         pid: std::process::id(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        lanes: serving.lanes.clone(),
+        slots: u32::try_from(serving.slots).unwrap_or(u32::MAX),
+        labels: BTreeMap::new(),
         started_at: SystemClock.now(),
+        draining: false,
     }
 }
