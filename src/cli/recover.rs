@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Context, block_on,
     document::{human, printable},
-    embedded::{Embedded, EmbeddedWorker},
     fault::{Fault, exit, io_fault},
+    instance::{Instance, InstanceWorker},
     interrupt::Interrupts,
     out::Out,
 };
@@ -79,15 +79,15 @@ struct Outcome {
 pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
     block_on(async {
         let interrupts = Interrupts::listen()?;
-        let embedded = Embedded::open(&context.config).await?;
+        let instance = Instance::open(&context.config).await?;
         let burials = Burials::new(context.config.data.workers(), []);
-        let buried = bury(context, &burials, embedded.dead_workers(&context.config).await?).await;
-        let worker = embedded.start_worker(&context.config, &serving()).await?;
-        let outcome = finish(context, options, &embedded, &worker, buried, interrupts).await;
+        let buried = bury(context, &burials, instance.dead_workers(&context.config).await?).await;
+        let worker = instance.start_worker(&context.config, &serving()).await?;
+        let outcome = finish(context, options, &instance, &worker, buried, interrupts).await;
         let killed = burials.killed();
         worker.shutdown().await;
-        let code = report(context, &embedded, outcome?, killed).await?;
-        embedded.close().await;
+        let code = report(context, &instance, outcome?, killed).await?;
+        instance.close().await;
         Ok(code)
     })
 }
@@ -124,8 +124,8 @@ impl Liveness for Buried {
 async fn finish(
     context: &Context,
     options: &Options,
-    embedded: &Embedded,
-    worker: &EmbeddedWorker,
+    instance: &Instance,
+    worker: &InstanceWorker,
     buried: Vec<WorkerId>,
     mut interrupts: Interrupts,
 ) -> Result<Outcome, Fault> {
@@ -150,9 +150,9 @@ async fn finish(
                 done.map_err(|error| io_fault("INTERNAL", "the lanes", &error))?;
                 break;
             }
-            Some(report) = ended.recv() => outcome.note(context, embedded, &report).await?,
+            Some(report) = ended.recv() => outcome.note(context, instance, &report).await?,
             _ = look.tick(), if !stop.is_cancelled() => {
-                if is_idle(embedded, worker.id, &outcome).await? {
+                if is_idle(instance, worker.id, &outcome).await? {
                     stop.cancel();
                 }
             }
@@ -161,7 +161,7 @@ async fn finish(
         }
     }
     while let Ok(report) = ended.try_recv() {
-        outcome.note(context, embedded, &report).await?;
+        outcome.note(context, instance, &report).await?;
     }
     Ok(outcome)
 }
@@ -174,10 +174,10 @@ async fn time_is_up(timeout: Option<Millis>) {
 }
 
 /// Whether no run can be claimed and none is ours. One that we gave up stays ours until we are gone.
-async fn is_idle(embedded: &Embedded, own: WorkerId, outcome: &Outcome) -> Result<bool, Fault> {
+async fn is_idle(instance: &Instance, own: WorkerId, outcome: &Outcome) -> Result<bool, Fault> {
     let mut filter = RunFilter { status: UNFINISHED.to_vec(), limit: 500, ..RunFilter::default() };
     loop {
-        let page = embedded.world.store.runs(TenantId::DEFAULT, &filter).await?;
+        let page = instance.world.store.runs(TenantId::DEFAULT, &filter).await?;
         let busy = |row: &crate::ports::RunRow| {
             row.claimable || (row.claimed_by == Some(own) && !outcome.errors.contains_key(&row.id))
         };
@@ -192,14 +192,14 @@ async fn is_idle(embedded: &Embedded, own: WorkerId, outcome: &Outcome) -> Resul
 }
 
 impl Outcome {
-    async fn note(&mut self, context: &Context, embedded: &Embedded, ended: &Ended) -> Result<(), Fault> {
+    async fn note(&mut self, context: &Context, instance: &Instance, ended: &Ended) -> Result<(), Fault> {
         let (run, owned) = ended;
         match owned {
             Ok(Owned::Ended(status)) => {
                 self.ended.insert(*run, *status);
                 if !context.out.is_json() {
-                    let row = embedded.runs.row(*run).await?;
-                    context.out.line(line(&documents::run(&row, embedded.world.clock.now())));
+                    let row = instance.runs.row(*run).await?;
+                    context.out.line(line(&documents::run(&row, instance.world.clock.now())));
                 }
             }
             // Told at the end, or another process's business now.
@@ -234,13 +234,13 @@ fn resolve_commands(view: &RunView) -> Vec<String> {
     view.run.held().map(command).collect()
 }
 
-async fn held(embedded: &Embedded) -> Result<Vec<RunView>, Fault> {
+async fn held(instance: &Instance) -> Result<Vec<RunView>, Fault> {
     let mut filter = RunFilter { status: vec![RunStatus::Queued], limit: 500, ..RunFilter::default() };
     let mut held = Vec::new();
     loop {
-        let page = embedded.world.store.runs(TenantId::DEFAULT, &filter).await?;
+        let page = instance.world.store.runs(TenantId::DEFAULT, &filter).await?;
         for row in page.items.iter().filter(|row| row.waiting_on == Some(WaitingOn::StepOutcome)) {
-            held.push(embedded.runs.view(row.id).await?);
+            held.push(instance.runs.view(row.id).await?);
         }
         match page.items.last() {
             Some(last) if page.more => filter.before = Some(last.id),
@@ -249,13 +249,13 @@ async fn held(embedded: &Embedded) -> Result<Vec<RunView>, Fault> {
     }
 }
 
-async fn report(context: &Context, embedded: &Embedded, outcome: Outcome, killed: usize) -> Result<u8, Fault> {
-    let held = held(embedded).await?;
-    let now = embedded.world.clock.now();
+async fn report(context: &Context, instance: &Instance, outcome: Outcome, killed: usize) -> Result<u8, Fault> {
+    let held = held(instance).await?;
+    let now = instance.world.clock.now();
     if context.out.is_json() {
         let mut runs = Vec::new();
         for run in outcome.ended.keys() {
-            runs.push(documents::run(&embedded.runs.row(*run).await?, now));
+            runs.push(documents::run(&instance.runs.row(*run).await?, now));
         }
         let document = |view: &RunView| {
             let mut document = json!(documents::run(&view.row, now));
