@@ -15,8 +15,8 @@ use super::{
 use crate::{
     actions::{self, Deps, Registry},
     control::{
-        Archives, Committer, IndexedArtifacts, Limits, Owner, Plans, Reaper, Retention, Runbooks, Runs, Sessions,
-        Signals, World,
+        Archives, Committer, IndexedArtifacts, Limits, Owner, Plans, Reaper, Retention, Runbooks, Runs, Segments,
+        Sessions, Signals, World,
     },
     feed::MemoryFeed,
     model::{TenantId, WorkerId},
@@ -66,6 +66,7 @@ impl Embedded {
             workspaces: Arc::new(FolderWorkspaces::new(folder)),
             bundles: Arc::new(FolderBundles::new(artifacts.clone(), folder.join("bundles"))),
             archives: Archives::new(store.clone(), artifacts.clone()),
+            segments: Segments::default(),
             plans: Plans::new(store.clone()),
             signals: Signals::default(),
             limits: Limits::default(),

@@ -33,6 +33,7 @@ const MIGRATIONS: &[Migration] = &[
     migration!("0004_runbooks"),
     migration!("0005_archives"),
     migration!("0006_idempotency"),
+    migration!("0009_segments"),
 ];
 
 /// Brings the schema up to this build's version.
