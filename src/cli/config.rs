@@ -236,8 +236,11 @@ fn database(variables: &Variables, globals: &Globals<'_>) -> Result<Option<Datab
             .map_err(|error| io_fault("BAD_CONFIG", &format!("--database-url-file `{}`", file.display()), &error))?,
         (None, Some(url)) => {
             if has_password(url) {
-                return Err(Fault::refused("PASSWORD_SHOWN", "--database-url holds a password, which everybody sees who lists processes")
-                    .help("put the URL into DATABASE_URL, or into a file and give --database-url-file"));
+                return Err(Fault::refused(
+                    "PASSWORD_SHOWN",
+                    "--database-url holds a password, which everybody sees who lists processes",
+                )
+                .help("put the URL into DATABASE_URL, or into a file and give --database-url-file"));
             }
             url.to_owned()
         }
@@ -375,7 +378,9 @@ mod tests {
     #[test]
     fn a_database_is_named_without_showing_its_password() {
         let home = ("HOME", "/h");
-        let read = |url| Config::from_variables(&variables([home]), &Globals { database_url: Some(url), ..Globals::default() });
+        let read = |url| {
+            Config::from_variables(&variables([home]), &Globals { database_url: Some(url), ..Globals::default() })
+        };
         assert!(read("postgres://ann@db:5432/ops").unwrap().database.is_some());
         for shown in ["postgres://ann:hush@db/ops", "postgres://db/ops?user=ann&password=hush"] {
             let fault = read(shown).unwrap_err();

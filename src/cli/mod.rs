@@ -30,8 +30,8 @@ mod progress;
 mod reading;
 mod recover;
 mod resolve;
-mod run;
 mod room;
+mod run;
 mod runbooks;
 mod runs;
 mod scheduler;
@@ -215,7 +215,8 @@ fn run_with(arguments: &[OsString]) -> u8 {
         server: cli.server.as_deref(),
         database_url: cli.database_url.as_deref(),
         database_url_file: cli.database_url_file.as_deref(),
-    }).and_then(|config| {
+    })
+    .and_then(|config| {
         cli.command.check_server(cli.server.is_some())?;
         start::logging(&config.log)?;
         let context = Context { config, out: out.clone() };

@@ -13,8 +13,8 @@ mod start;
 
 use serde_json::{Value, json};
 
-pub use self::{options::Parts, services::nouns};
 use self::start::Started;
+pub use self::{options::Parts, services::nouns};
 use super::{
     Context, block_on,
     fault::{Fault, exit},

@@ -32,13 +32,18 @@ pub struct Options {
     drain: bool,
     #[command(flatten)]
     status: StatusOptions,
-    /// Look after the runs of all workers as well, as `opsroom scheduler` does
-    #[arg(long)]
-    with_scheduler: bool,
+    /// Other parts to run in this process
+    #[arg(long, value_name = "PARTS", value_delimiter = ',')]
+    with: Vec<With>,
     #[command(flatten)]
     fleet: FleetOptions,
-    #[command(flatten, next_help_heading = "With --with-scheduler")]
+    #[command(flatten, next_help_heading = "With scheduler")]
     scheduler: SchedulerOptions,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum With {
+    Scheduler,
 }
 
 pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
@@ -49,7 +54,7 @@ pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
         status: Some(options.status.clone()),
         worker: Some(options.worker.clone()),
         until_idle: options.drain,
-        scheduler: options.with_scheduler.then(|| options.scheduler.clone()),
+        scheduler: options.with.contains(&With::Scheduler).then(|| options.scheduler.clone()),
         wait,
         drain_timeout,
     };

@@ -57,7 +57,8 @@ impl Door {
         let is_given = given.is_some();
         let key_file = given.unwrap_or_else(|| config.data.key());
         let key = if is_given { read_key(&key_file) } else { local_key(&key_file) };
-        let access = Access::new(&key.map_err(|error| bad_key(&key_file, &error))?, &options.hosts, Arc::new(SystemClock));
+        let access =
+            Access::new(&key.map_err(|error| bad_key(&key_file, &error))?, &options.hosts, Arc::new(SystemClock));
         let sessions = config.data.browser_sessions();
         access.keep_sessions_in(&sessions).map_err(|error| {
             io_fault("DATA_DIR_UNUSABLE", &format!("`{}`", sessions.display()), &error)

@@ -62,7 +62,10 @@ impl Probe for WorkerAlive {
         if self.0.load(Ordering::SeqCst) {
             return Ok(());
         }
-        Err(Unready { code: "LANES_STOPPED", detail: "the lanes take no runs, or the lease of the worker is lost".to_owned() })
+        Err(Unready {
+            code: "LANES_STOPPED",
+            detail: "the lanes take no runs, or the lease of the worker is lost".to_owned(),
+        })
     }
 }
 
