@@ -48,6 +48,7 @@ use crate::{
         ClaimRequest, CommitAnswer, Creation, Idempotency, LiveCount, NewRun, Page, RunCommit, RunFilter, RunRow,
         SignalKind, SignalRow, StepRow, Store, StoreError, StoredEvent, WorkerRow,
     },
+    store::signal,
 };
 
 /// A store in one file that several processes of one machine may share.
@@ -152,7 +153,7 @@ impl Store for SqliteStore {
         kind: &SignalKind,
         at: Micros,
     ) -> Result<Option<Result<SignalRow, RunStatus>>, StoreError> {
-        let (word, data) = inserts::signal_parts(kind);
+        let (word, data) = signal::signal_parts(kind);
         let arguments =
             arguments!(id(run.0), at.0, word, data, RunStatus::Queued.as_str(), WaitingOn::Capacity.as_str());
         let rows = self.write(include_str!("queries/signal.sql"), arguments).await?;
