@@ -2,11 +2,12 @@
 //!
 //! `owner` drives one run: input, decision, commit, effects. `committer` groups the commits of many
 //! owners into one transaction. `runs` creates, signals and shows runs. `reaper` takes back what dead
-//! workers left. No rule about what may happen to a run is here: those are in [`crate::engine`].
+//! workers left, `attendant` looks after those of one worker. No rule about what may happen to a run is here: those are in [`crate::engine`].
 
 mod archive;
 mod artifacts;
 mod attempt;
+mod attendant;
 mod committer;
 mod events;
 mod handoff;
@@ -23,6 +24,7 @@ mod runbook_sync;
 mod runbooks;
 mod runs;
 mod said;
+mod segments;
 mod session;
 mod sessions;
 mod signals;
@@ -44,6 +46,7 @@ use crate::{
 pub use archive::{ArchiveError, Archiver, Archives, Damage};
 pub use artifacts::{ArtifactsError, IndexedArtifacts, NewArtifact, RunArtifacts, Upload};
 pub use attempt::render;
+pub use attendant::Attendant;
 pub use committer::{CommitError, Committer, Terms};
 pub use handoff::{Arrivals, Handoff};
 pub use history::{EventPage, EventRange, History, HistoryError, HistoryReader, KEPT, RangeError, parse_cursor};
@@ -56,6 +59,7 @@ pub use retention::{Retention, RetentionError, Sweeper};
 pub use runbook_sync::{RunbookSync, put_shipped};
 pub use runbooks::{Checked, Draft, Origin, Put, RunbookVersion, RunbookView, Runbooks, RunbooksError};
 pub use runs::{RunView, Runs, RunsError};
+pub use segments::{OpenRun, SegmentError, Segments, Uploads};
 pub use sessions::{AnswerWithSession, LaneCount, NewSession, Opened, SessionView, Sessions, SessionsError};
 pub use signals::Signals;
 pub use step_log::{LogFilter, chunk_bytes};
@@ -79,6 +83,8 @@ pub struct World {
     /// The files that belong to runbooks.
     pub bundles: Arc<dyn Bundles>,
     pub archives: Archives,
+    /// Chunks that go to other machines, and come from there.
+    pub segments: Segments,
     pub plans: Plans,
     pub signals: Signals,
     pub limits: Limits,
@@ -95,6 +101,7 @@ impl World {
     pub fn history(&self, tenant: TenantId) -> History {
         History::new(tenant, self.store.clone(), self.spool.clone(), self.clock.clone())
             .with_archives(self.archives.clone())
+            .with_segments(self.segments.clone())
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 use async_trait::async_trait;
 use opsroom::{
     actions::{Deps, HttpConfig, Registry},
-    control::{Archives, Committer, Handoff, Limits, Owner, Plans, Runs, Signals, Submission, World},
+    control::{Archives, Committer, Handoff, Limits, Owner, Plans, Runs, Segments, Signals, Submission, World},
     feed::MemoryFeed,
     model::{Failure, Lane, RunId, RunStatus, StepIx, Success, TenantId, WorkerId},
     ports::{
@@ -77,6 +77,7 @@ impl Process {
         let folder = place.folder.path();
         let world = World {
             archives: Archives::default(),
+            segments: Segments::default(),
             plans: Plans::new(store.clone()),
             store,
             queue: Arc::new(ChannelQueue::new()),
@@ -102,9 +103,13 @@ impl Process {
             host: "here".into(),
             pid: std::process::id(),
             version: "1".into(),
+            lanes: vec![Lane::A],
+            slots: 4,
+            labels: BTreeMap::new(),
             started_at: world.clock.now(),
+            draining: false,
         };
-        world.store.register_worker(&row).await.unwrap();
+        world.store.register_worker(&row, None).await.unwrap();
         let tasks = TaskTracker::new();
         let committer = Committer::start(&world.store, 1, &tasks);
         let owner = Owner::new(world.clone(), committer, worker);
