@@ -74,7 +74,7 @@ async fn write(store: &PgStore, commits: &[&RunCommit]) -> Result<HashSet<RunId>
     } else {
         store.rows(include_str!("queries/commit_running.sql"), running(commits)?).await?
     };
-    rows.iter().map(|row| id_of("runs", "id", row).map(RunId)).collect()
+    rows.iter().map(|row| id_of(row).map(RunId)).collect()
 }
 
 /// Answers the commits whose guard does not hold; returns the others, to be sent again.

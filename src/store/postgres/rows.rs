@@ -6,9 +6,12 @@ use serde::de::DeserializeOwned;
 use sqlx::{Decode, FromRow, Postgres, Row, Type, postgres::PgRow};
 use uuid::Uuid;
 
-use super::errors::store_error;
+use super::{
+    errors::store_error,
+    types::{At, restored, restored_json},
+};
 use crate::{
-    model::{Digest, Epoch, EventKind, Failure, Lane, Micros, RunId, RunStatus, SessionId, StepIx, TenantId, WorkerId},
+    model::{Digest, Epoch, EventKind, Failure, Lane, RunId, RunStatus, SessionId, StepIx, TenantId, WorkerId},
     ports::{LiveCount, RunRow, SessionRow, SignalRow, StepRow, StoreError, StoredEvent, Trigger},
     store::{guard::Guard, signal},
 };
@@ -39,22 +42,21 @@ where
     rows.first().map(|row| row.try_get(0)).transpose().map_err(|error| store_error(&error))
 }
 
-/// The id in a column of 16 bytes.
-pub(super) fn id_of(table: &'static str, column: &'static str, row: &PgRow) -> Result<Uuid, StoreError> {
-    let bytes: Vec<u8> = row.try_get(0).map_err(|error| store_error(&error))?;
-    Place { table, row: format!("{bytes:02x?}") }.id(column, &bytes)
+/// The id in the first column.
+pub(super) fn id_of(row: &PgRow) -> Result<Uuid, StoreError> {
+    row.try_get(0).map_err(|error| store_error(&error))
 }
 
 /// The id and the lane that sweeps answer.
 pub(super) fn run_and_lane(row: &PgRow) -> Result<(RunId, Lane), StoreError> {
-    let id = RunId(id_of("runs", "id", row)?);
+    let id = RunId(id_of(row)?);
     let lane: String = row.try_get(1).map_err(|error| store_error(&error))?;
     Ok((id, Place::run(id).word("lane", &lane)?))
 }
 
 /// What `owned.sql` answers.
 pub(super) fn run_and_epoch(row: &PgRow) -> Result<(RunId, Epoch), StoreError> {
-    let id = RunId(id_of("runs", "id", row)?);
+    let id = RunId(id_of(row)?);
     Ok((id, Epoch(row.try_get(1).map_err(|error| store_error(&error))?)))
 }
 
@@ -80,16 +82,13 @@ impl Place {
         StoreError::Corrupt { table: self.table, column, row: self.row.clone(), why: why.to_string() }
     }
 
-    pub(super) fn id(&self, column: &'static str, bytes: &[u8]) -> Result<Uuid, StoreError> {
-        Uuid::from_slice(bytes).map_err(|why| self.corrupt(column, why))
-    }
-
     pub(super) fn word<T: FromStr<Err: Display>>(&self, column: &'static str, word: &str) -> Result<T, StoreError> {
         word.parse().map_err(|why| self.corrupt(column, why))
     }
 
-    fn json<T: DeserializeOwned>(&self, column: &'static str, text: &str) -> Result<T, StoreError> {
-        serde_json::from_str(text).map_err(|why| self.corrupt(column, why))
+    /// From the text of a JSON column.
+    pub(super) fn json<T: DeserializeOwned>(&self, column: &'static str, text: String) -> Result<T, StoreError> {
+        serde_json::from_str(&restored_json(text)).map_err(|why| self.corrupt(column, why))
     }
 
     pub(super) fn digest(&self, column: &'static str, bytes: Vec<u8>) -> Result<Digest, StoreError> {
@@ -108,14 +107,14 @@ impl Place {
 /// `runs` with its `run_inputs`.
 #[derive(Debug, FromRow)]
 pub(super) struct RunRecord {
-    id: Vec<u8>,
-    tenant_id: Vec<u8>,
+    id: Uuid,
+    tenant_id: Uuid,
     runbook: String,
     runbook_version: Option<i64>,
-    session_id: Option<Vec<u8>>,
+    session_id: Option<Uuid>,
     plan_digest: Vec<u8>,
     lane: String,
-    priority: i64,
+    priority: i32,
     labels: String,
     params: String,
     trigger_kind: String,
@@ -126,100 +125,99 @@ pub(super) struct RunRecord {
     claimable: bool,
     epoch: i64,
     version: i64,
-    claimed_by: Option<Vec<u8>>,
-    claimed_at: Option<i64>,
-    heartbeat_at: Option<i64>,
-    wake_at: Option<i64>,
+    claimed_by: Option<Uuid>,
+    claimed_at: Option<At>,
+    heartbeat_at: Option<At>,
+    wake_at: Option<At>,
     signal_seq: i64,
     signals_applied: i64,
     sequence_head: i64,
-    stamp_head: i64,
+    stamp_head: At,
     recoveries: i64,
     recoveries_applied: i64,
     error: Option<String>,
-    created_at: i64,
-    started_at: Option<i64>,
-    ended_at: Option<i64>,
+    created_at: At,
+    started_at: Option<At>,
+    ended_at: Option<At>,
 }
 
 impl TryFrom<RunRecord> for RunRow {
     type Error = StoreError;
 
     fn try_from(record: RunRecord) -> Result<RunRow, StoreError> {
-        let unnamed = Place { table: "runs", row: format!("{:02x?}", record.id) };
-        let id = RunId(unnamed.id("id", &record.id)?);
+        let id = RunId(record.id);
         let at = Place::run(id);
         let input = Place { table: "run_inputs", row: id.to_string() };
         let digest = record.plan_digest.try_into().map_err(|_| input.corrupt("plan_digest", "not 32 bytes"))?;
         Ok(RunRow {
             id,
-            tenant: TenantId(at.id("tenant_id", &record.tenant_id)?),
-            runbook: record.runbook.into(),
+            tenant: TenantId(record.tenant_id),
+            runbook: restored(record.runbook).into(),
             runbook_version: record
                 .runbook_version
                 .map(|version| input.number("runbook_version", version))
                 .transpose()?,
-            session: record.session_id.map(|id| at.id("session_id", &id).map(SessionId)).transpose()?,
+            session: record.session_id.map(SessionId),
             plan: Digest(digest),
             lane: at.word("lane", &record.lane)?,
-            priority: at.number("priority", record.priority)?,
-            labels: input.json("labels", &record.labels)?,
-            params: input.json("params", &record.params)?,
-            trigger: Trigger { kind: record.trigger_kind, actor: record.trigger_actor },
+            priority: record.priority,
+            labels: input.json("labels", record.labels)?,
+            params: input.json("params", record.params)?,
+            trigger: Trigger { kind: restored(record.trigger_kind), actor: restored(record.trigger_actor) },
             steps_total: input.number("steps_total", record.steps_total)?,
             status: at.word("status", &record.status)?,
             waiting_on: record.waiting_on.map(|word| at.word("waiting_on", &word)).transpose()?,
             claimable: record.claimable,
             epoch: Epoch(record.epoch),
             version: record.version,
-            claimed_by: record.claimed_by.map(|id| at.id("claimed_by", &id).map(WorkerId)).transpose()?,
-            claimed_at: record.claimed_at.map(Micros),
-            heartbeat_at: record.heartbeat_at.map(Micros),
-            wake_at: record.wake_at.map(Micros),
+            claimed_by: record.claimed_by.map(WorkerId),
+            claimed_at: record.claimed_at.map(|At(at)| at),
+            heartbeat_at: record.heartbeat_at.map(|At(at)| at),
+            wake_at: record.wake_at.map(|At(at)| at),
             signal_seq: record.signal_seq,
             signals_applied: record.signals_applied,
             sequence_head: at.number("sequence_head", record.sequence_head)?,
-            stamp_head: Micros(record.stamp_head),
+            stamp_head: record.stamp_head.0,
             recoveries: at.number("recoveries", record.recoveries)?,
             recoveries_applied: at.number("recoveries_applied", record.recoveries_applied)?,
-            error: record.error.map(|text| at.json::<Failure>("error", &text)).transpose()?,
-            created_at: Micros(record.created_at),
-            started_at: record.started_at.map(Micros),
-            ended_at: record.ended_at.map(Micros),
+            error: record.error.map(|text| at.json::<Failure>("error", text)).transpose()?,
+            created_at: record.created_at.0,
+            started_at: record.started_at.map(|At(at)| at),
+            ended_at: record.ended_at.map(|At(at)| at),
         })
     }
 }
 
 #[derive(Debug, FromRow)]
 struct SessionRecord {
-    id: Vec<u8>,
-    tenant_id: Vec<u8>,
+    id: Uuid,
+    tenant_id: Uuid,
     name: String,
     labels: String,
-    created_at: i64,
+    created_at: At,
     created_by: String,
-    archived_at: Option<i64>,
+    archived_at: Option<At>,
 }
 
 /// A session.
 pub(super) fn session(row: &PgRow) -> Result<SessionRow, StoreError> {
     let record = SessionRecord::from_row(row).map_err(|error| store_error(&error))?;
-    let at = Place { table: "sessions", row: format!("{:02x?}", record.id) };
+    let at = Place { table: "sessions", row: record.id.to_string() };
     Ok(SessionRow {
-        id: SessionId(at.id("id", &record.id)?),
-        tenant: TenantId(at.id("tenant_id", &record.tenant_id)?),
-        name: record.name,
-        labels: at.json("labels", &record.labels)?,
-        created_at: Micros(record.created_at),
-        created_by: record.created_by,
-        archived_at: record.archived_at.map(Micros),
+        id: SessionId(record.id),
+        tenant: TenantId(record.tenant_id),
+        name: restored(record.name),
+        labels: at.json("labels", record.labels)?,
+        created_at: record.created_at.0,
+        created_by: restored(record.created_by),
+        archived_at: record.archived_at.map(|At(at)| at),
     })
 }
 
 #[derive(Debug, FromRow)]
 struct LiveCountRecord {
     lane: String,
-    session_id: Option<Vec<u8>>,
+    session_id: Option<Uuid>,
     queued: i64,
     running: i64,
 }
@@ -230,7 +228,7 @@ pub(super) fn live_count(row: &PgRow) -> Result<LiveCount, StoreError> {
     let at = Place { table: "runs", row: format!("live runs of lane {}", record.lane) };
     Ok(LiveCount {
         lane: at.word("lane", &record.lane)?,
-        session: record.session_id.map(|id| at.id("session_id", &id).map(SessionId)).transpose()?,
+        session: record.session_id.map(SessionId),
         queued: at.number("claimed_by", record.queued)?,
         running: at.number("claimed_by", record.running)?,
     })
@@ -240,7 +238,7 @@ pub(super) fn live_count(row: &PgRow) -> Result<LiveCount, StoreError> {
 pub(super) struct EventRecord {
     sequence: i64,
     prev: i64,
-    at: i64,
+    at: At,
     category: String,
     action: String,
     data: String,
@@ -254,9 +252,9 @@ impl TryFrom<EventRecord> for StoredEvent {
         Ok(StoredEvent {
             sequence: at.number("sequence", record.sequence)?,
             prev: at.number("prev", record.prev)?,
-            at: Micros(record.at),
-            kind: EventKind { category: at.word("category", &record.category)?, action: record.action },
-            data: at.json("data", &record.data)?,
+            at: record.at.0,
+            kind: EventKind { category: at.word("category", &record.category)?, action: restored(record.action) },
+            data: at.json("data", record.data)?,
         })
     }
 }
@@ -268,8 +266,8 @@ pub(super) struct StepRecord {
     uses: String,
     status: String,
     attempts: i64,
-    started_at: Option<i64>,
-    ended_at: Option<i64>,
+    started_at: Option<At>,
+    ended_at: Option<At>,
     outputs: String,
     error: Option<String>,
 }
@@ -281,14 +279,14 @@ impl TryFrom<StepRecord> for StepRow {
         let at = Place { table: "run_steps", row: format!("step {} ({})", record.step_index, record.step_id) };
         Ok(StepRow {
             step: StepIx(at.number("step_index", record.step_index)?),
-            id: Arc::from(record.step_id),
-            uses: Arc::from(record.uses),
+            id: Arc::from(restored(record.step_id)),
+            uses: Arc::from(restored(record.uses)),
             status: at.word("status", &record.status)?,
             attempts: at.number("attempts", record.attempts)?,
-            started_at: record.started_at.map(Micros),
-            ended_at: record.ended_at.map(Micros),
-            outputs: at.json("outputs", &record.outputs)?,
-            error: record.error.map(|text| at.json("error", &text)).transpose()?,
+            started_at: record.started_at.map(|At(at)| at),
+            ended_at: record.ended_at.map(|At(at)| at),
+            outputs: at.json("outputs", record.outputs)?,
+            error: record.error.map(|text| at.json("error", text)).transpose()?,
         })
     }
 }
@@ -296,7 +294,7 @@ impl TryFrom<StepRecord> for StepRow {
 #[derive(Debug, FromRow)]
 pub(super) struct SignalRecord {
     seq: i64,
-    at: i64,
+    at: At,
     kind: String,
     data: String,
 }
@@ -305,19 +303,19 @@ impl SignalRecord {
     /// The signal; a row does not say again whose it is.
     pub(super) fn of(self, run: RunId) -> Result<SignalRow, StoreError> {
         let place = Place { table: "run_signals", row: format!("{run} signal {}", self.seq) };
-        let kind = signal::signal_kind(&self.kind, &self.data).map_err(|(column, why)| place.corrupt(column, why))?;
-        Ok(SignalRow { run, seq: self.seq, at: Micros(self.at), kind })
+        let kind = signal::signal_kind(&self.kind, &restored_json(self.data)).map_err(|(column, why)| place.corrupt(column, why))?;
+        Ok(SignalRow { run, seq: self.seq, at: self.at.0, kind })
     }
 }
 
 /// What the guards of commits look at (`commit_state.sql`).
 #[derive(Debug, FromRow)]
 pub(super) struct GuardRecord {
-    id: Vec<u8>,
+    id: Uuid,
     epoch: i64,
     version: i64,
     status: String,
-    claimed_by: Option<Vec<u8>>,
+    claimed_by: Option<Uuid>,
     signal_seq: i64,
     sequence_head: i64,
 }
@@ -326,15 +324,14 @@ impl TryFrom<GuardRecord> for Guard {
     type Error = StoreError;
 
     fn try_from(record: GuardRecord) -> Result<Guard, StoreError> {
-        let unnamed = Place { table: "runs", row: format!("{:02x?}", record.id) };
-        let id = RunId(unnamed.id("id", &record.id)?);
+        let id = RunId(record.id);
         let at = Place::run(id);
         Ok(Guard {
             id,
             epoch: Epoch(record.epoch),
             version: record.version,
             status: at.word("status", &record.status)?,
-            claimed_by: record.claimed_by.map(|id| at.id("claimed_by", &id).map(WorkerId)).transpose()?,
+            claimed_by: record.claimed_by.map(WorkerId),
             signal_seq: record.signal_seq,
             sequence_head: at.number("sequence_head", record.sequence_head)?,
         })
