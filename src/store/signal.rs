@@ -28,9 +28,7 @@ const RESOLVE: &str = "resolve";
 pub fn signal_parts(kind: &SignalKind) -> (&'static str, String) {
     match kind.clone() {
         SignalKind::Cancel { by, reason, force } => (CANCEL, json(&Cancel { by, reason, force })),
-        SignalKind::Resolve { step, verdict, by, note } => {
-            (RESOLVE, json(&Resolve { step, verdict, by, note }))
-        }
+        SignalKind::Resolve { step, verdict, by, note } => (RESOLVE, json(&Resolve { step, verdict, by, note })),
     }
 }
 

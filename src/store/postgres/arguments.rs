@@ -35,7 +35,6 @@ pub(super) fn limit(limit: usize) -> i64 {
 pub(super) fn json(value: &impl Serialize) -> String {
     // serde_json fails only on maps whose keys are no strings, and on types that fail by themselves; what
     // this module serialises has neither.
-    let text =
-        serde_json::to_string(value).unwrap_or_else(|why| unreachable!("plain data has a JSON form: {why}"));
+    let text = serde_json::to_string(value).unwrap_or_else(|why| unreachable!("plain data has a JSON form: {why}"));
     stored_json(text)
 }

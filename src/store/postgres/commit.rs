@@ -13,7 +13,8 @@ use super::{
     PgStore,
     arguments::{self, arguments},
     inserts::{Events, Steps, column, number},
-    rows::{GuardRecord, decode_all, id_of},
+    records::decode_all,
+    rows::{GuardRecord, id_of},
     types::At,
 };
 use crate::{
@@ -142,9 +143,7 @@ fn leaving(commits: &[&RunCommit]) -> Result<PgArguments, StoreError> {
         column(commits, |commit| commit.wake_at.filter(|_| parked(commit)).map(At)),
         column(commits, |commit| keeps(commit)),
         column(commits, |commit| commit.status.is_ended().then_some(At(commit.at))),
-        column(commits, |commit| {
-            commit.error.as_ref().filter(|_| commit.status.is_ended()).map(arguments::json)
-        }),
+        column(commits, |commit| { commit.error.as_ref().filter(|_| commit.status.is_ended()).map(arguments::json) }),
         steps.runs,
         steps.indexes,
         steps.ids,

@@ -125,9 +125,7 @@ fn arguments_of(
 /// The columns of `idempotency_keys`: tenant, key, digest, status, body, time; NULL without a key.
 pub(super) fn add_key(arguments: &mut PgArguments, idempotency: Option<&Idempotency>) -> Result<(), StoreError> {
     let answer = idempotency.map(|key| &key.answer);
-    let mut add = |result: Result<(), sqlx::error::BoxDynError>| {
-        result.map_err(|why| StoreError::Refused(why.to_string()))
-    };
+    let add = |result: Result<(), sqlx::error::BoxDynError>| result.map_err(|why| StoreError::Refused(why.to_string()));
     use sqlx::Arguments as _;
     add(arguments.add(idempotency.map(|key| key.tenant.0)))?;
     add(arguments.add(idempotency.map(|key| stored(&key.key).into_owned())))?;

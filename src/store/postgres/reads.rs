@@ -6,7 +6,8 @@ use super::{
     PgStore,
     arguments::{self, arguments},
     errors::store_error,
-    rows::{EventRecord, SignalRecord, StepRecord, decode_all},
+    records::{EventRecord, decode_all},
+    rows::{SignalRecord, StepRecord},
 };
 use crate::{
     model::{Category, RunId},

@@ -3,7 +3,8 @@
 use super::{
     PgStore,
     arguments::arguments,
-    errors::store_error,
+    errors::{is_uncertain, store_error},
+    link::Patience,
     reads, rows,
     types::{At, stored_json},
 };
@@ -21,19 +22,23 @@ pub(super) async fn signal(
     at: Micros,
 ) -> Result<Option<Result<SignalRow, RunStatus>>, StoreError> {
     let (word, data) = signal_parts(kind);
-    let arguments = arguments!(
-        run.0,
-        At(at),
-        word,
-        stored_json(data),
-        RunStatus::Queued.as_str(),
-        WaitingOn::Capacity.as_str()
-    );
+    let arguments =
+        arguments!(run.0, At(at), word, stored_json(data), RunStatus::Queued.as_str(), WaitingOn::Capacity.as_str());
     let sql = include_str!("queries/signal.sql");
-    let found = store.link.unless(sql, arguments, async || said(store, run, kind, at).await).await?;
-    let rows = match found {
-        Ok(rows) => rows.map_err(|error| store_error(&error))?,
-        Err(said) => return Ok(Some(Ok(said))),
+    let mut patience = Patience::new();
+    let rows = loop {
+        let error = match store.link.once(sql, arguments.clone()).await {
+            Ok(rows) => break rows,
+            Err(error) => error,
+        };
+        if !patience.again(&error).await {
+            return Err(store_error(&error));
+        }
+        if is_uncertain(&error)
+            && let Some(said) = said(store, run, kind, at).await?
+        {
+            return Ok(Some(Ok(said)));
+        }
     };
     let Some(row) = rows.first() else { return Ok(None) };
     Ok(Some(match rows::status_and_seq(run, row)? {

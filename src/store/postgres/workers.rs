@@ -9,7 +9,7 @@ use super::{
     PgStore,
     arguments::{self, arguments},
     errors::store_error,
-    rows::{Place, decode_all},
+    records::{Place, page},
     types::{At, restored, stored},
 };
 use crate::{
@@ -17,11 +17,7 @@ use crate::{
     ports::{Beat, ExpiredWorkers, Page, StoreError, WorkerRow, WorkerState},
 };
 
-pub(super) async fn register(
-    store: &PgStore,
-    worker: &WorkerRow,
-    lease: Option<Duration>,
-) -> Result<Beat, StoreError> {
+pub(super) async fn register(store: &PgStore, worker: &WorkerRow, lease: Option<Duration>) -> Result<Beat, StoreError> {
     let arguments = arguments!(
         worker.id.0,
         worker.tenant.0,
@@ -45,7 +41,8 @@ pub(super) async fn beat(store: &PgStore, worker: WorkerId, lease: Option<Durati
 pub(super) async fn expired(store: &PgStore, limit: usize) -> Result<ExpiredWorkers, StoreError> {
     let rows = store.rows(include_str!("queries/expired_workers.sql"), arguments!(arguments::limit(limit))).await?;
     let row = rows.first().ok_or_else(|| StoreError::Unavailable("it tells no time".to_owned()))?;
-    let read = || -> Result<(At, i64, Vec<Uuid>), sqlx::Error> { Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)) };
+    let read =
+        || -> Result<(At, i64, Vec<Uuid>), sqlx::Error> { Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?)) };
     let (At(now), server, workers) = read().map_err(|error| store_error(&error))?;
     Ok(ExpiredWorkers { now, server, workers: workers.into_iter().map(WorkerId).collect() })
 }
@@ -56,13 +53,9 @@ pub(super) async fn list(
     after: Option<WorkerId>,
     limit: usize,
 ) -> Result<Page<WorkerState>, StoreError> {
-    let arguments =
-        arguments!(tenant.0, after.map(|worker| worker.0), arguments::limit(limit.saturating_add(1)));
+    let arguments = arguments!(tenant.0, after.map(|worker| worker.0), arguments::limit(limit.saturating_add(1)));
     let rows = store.rows(include_str!("queries/workers.sql"), arguments).await?;
-    let mut items = decode_all::<WorkerRecord, WorkerState>(&rows)?;
-    let more = items.len() > limit;
-    items.truncate(limit);
-    Ok(Page { items, more })
+    page::<WorkerRecord, _>(&rows, limit)
 }
 
 pub(super) async fn drain(store: &PgStore, tenant: TenantId, worker: WorkerId) -> Result<bool, StoreError> {
