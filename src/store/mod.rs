@@ -5,8 +5,10 @@
 //! [`ports::Store`](crate::ports::Store).
 
 mod check;
+mod guard;
 mod memory;
 mod postgres;
+mod signal;
 mod sqlite;
 mod text;
 

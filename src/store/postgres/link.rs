@@ -65,33 +65,30 @@ impl Link {
 
     /// The same, for callers that must know whether a try may have been carried out unseen.
     pub(super) async fn send(&self, sql: &'static str, arguments: PgArguments) -> Sent {
-        let begin = Instant::now();
-        let mut retries = RETRIES.into_iter();
+        let mut patience = Patience::new();
         let mut uncertain = false;
         loop {
             let error = match self.once(sql, arguments.clone()).await {
                 Ok(rows) => return Sent { rows: Ok(rows), uncertain },
                 Err(error) => error,
             };
-            if is_mixed_up(&error) && !self.pooled.swap(true, Ordering::Relaxed) {
-                tracing::warn!("a pooler changes server connections between transactions; no statement is prepared");
-                continue;
-            }
             uncertain |= is_uncertain(&error);
-            match (store_error(&error), retries.next()) {
-                (StoreError::Busy(_), Some(delay)) => tokio::time::sleep(jittered(delay, begin)).await,
-                _ => return Sent { rows: Err(error), uncertain },
+            if !patience.again(&error).await {
+                return Sent { rows: Err(error), uncertain };
             }
         }
     }
 
     /// One try.
-    async fn once(&self, sql: &'static str, arguments: PgArguments) -> Result<Vec<PgRow>, sqlx::Error> {
+    pub(super) async fn once(&self, sql: &'static str, arguments: PgArguments) -> Result<Vec<PgRow>, sqlx::Error> {
         let mut connection = self.pool.acquire().await?;
         let rows = match tokio::time::timeout(self.patience, self.run(&mut connection, sql, arguments)).await {
             Ok(rows) => rows,
             Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no answer from the database").into()),
         };
+        if rows.as_ref().is_err_and(is_mixed_up) && !self.pooled.swap(true, Ordering::Relaxed) {
+            tracing::warn!("a pooler changes server connections between transactions: nothing is prepared any more");
+        }
         if rows.as_ref().is_err_and(is_uncertain) {
             // Not to be asked whether it still works: a vanished peer would not answer that either.
             drop(connection.detach());
@@ -128,6 +125,28 @@ impl Link {
 
     pub(super) async fn close(&self) {
         self.pool.close().await;
+    }
+}
+
+/// How often something is tried again.
+pub(super) struct Patience {
+    begin: Instant,
+    left: std::array::IntoIter<Duration, 5>,
+}
+
+impl Patience {
+    pub(super) fn new() -> Patience {
+        Patience { begin: Instant::now(), left: RETRIES.into_iter() }
+    }
+
+    /// Waits until it is time for another try; false where none is worth it.
+    pub(super) async fn again(&mut self, error: &sqlx::Error) -> bool {
+        if !is_mixed_up(error) && !matches!(store_error(error), StoreError::Busy(_)) {
+            return false;
+        }
+        let Some(delay) = self.left.next() else { return false };
+        tokio::time::sleep(jittered(delay, self.begin)).await;
+        true
     }
 }
 

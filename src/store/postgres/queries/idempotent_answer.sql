@@ -1,0 +1,1 @@
+SELECT body_digest, status, body, created_at FROM idempotency_keys WHERE tenant_id = $1 AND key = $2
