@@ -1,10 +1,12 @@
 //! Who drives a run from its claim to its end, park or loss.
 
 use super::{
-    CommitError, Committer, PlanError, World,
+    CommitError, Committer, Fence, Lost, PlanError, World,
     patience::{Passing, patiently},
     session::Session,
 };
+use tokio_util::sync::CancellationToken;
+
 use crate::{
     model::{Epoch, RunId, RunStatus, WaitingOn, WorkerId},
     ports::{RunRow, StoreError},
@@ -39,6 +41,8 @@ pub enum OwnError {
     Refused(String),
     #[error("the process was told to end at once")]
     Halted,
+    #[error(transparent)]
+    LeaseLost(#[from] Lost),
     #[error("the owner of the run panicked; this is a fault of opsroom")]
     Panicked,
 }
@@ -49,11 +53,37 @@ pub struct Owner {
     pub(super) world: World,
     pub(super) committer: Committer,
     pub(super) worker: WorkerId,
+    pub(super) fence: Fence,
+    /// Fires: what is under way is interrupted, and the runs are handed back.
+    pub(super) hand_back: CancellationToken,
 }
 
 impl Owner {
     pub fn new(world: World, committer: Committer, worker: WorkerId) -> Owner {
-        Owner { world, committer, worker }
+        Owner { world, committer, worker, fence: Fence::default(), hand_back: CancellationToken::new() }
+    }
+
+    /// Nothing begins and nothing is committed once the lease is lost.
+    #[must_use]
+    pub fn fenced(self, fence: Fence) -> Owner {
+        Owner { fence, ..self }
+    }
+
+    /// When `hand_back` fires, attempts under way are interrupted (with the grace of a cancel), and their runs go back
+    /// to the queue for another worker to go on with. An interruption is not a failure.
+    #[must_use]
+    pub fn handing_back_on(self, hand_back: CancellationToken) -> Owner {
+        Owner { hand_back, ..self }
+    }
+
+    /// Whether a run may be taken on.
+    pub(super) fn may_begin(&self) -> bool {
+        self.fence.check().is_ok() && !self.hand_back.is_cancelled()
+    }
+
+    /// The fence of its worker.
+    pub fn fence(&self) -> &Fence {
+        &self.fence
     }
 
     pub fn world(&self) -> &World {

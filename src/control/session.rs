@@ -3,7 +3,13 @@
 //! An owner has at most one commit under way. While it is, inputs gather, and all of them are decided
 //! into the next one. Effects begin when the facts that call for them are committed, never before.
 
-use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     sync::mpsc,
@@ -64,6 +70,10 @@ pub(super) struct Session {
     attempts: JoinSet<Outcome>,
     tasks: BTreeMap<Id, AttemptId>,
     running: BTreeMap<AttemptId, CancellationToken>,
+    /// The worker gives its runs up: nothing begins, and the run goes back to the queue when nothing is under way.
+    handing_back: bool,
+    /// Attempts that were stopped for that.
+    interrupted: BTreeSet<AttemptId>,
     chunks: mpsc::Receiver<LogChunk>,
     chunk_sender: LogSender,
 }
@@ -148,6 +158,8 @@ impl Session {
             attempts: JoinSet::new(),
             tasks: BTreeMap::new(),
             running: BTreeMap::new(),
+            handing_back: owner.hand_back.is_cancelled(),
+            interrupted: BTreeSet::new(),
             chunks,
             chunk_sender,
             row,
@@ -168,7 +180,7 @@ impl Session {
         if self.draft.events.is_empty() {
             self.feed(Input::Begin);
         }
-        self.feed(Input::Slots(self.owner.world.limits.slots));
+        self.feed(Input::Slots(if self.handing_back { 0 } else { self.owner.world.limits.slots }));
         self.feed(Input::Tick);
         Ok(())
     }
@@ -184,6 +196,7 @@ impl Session {
 
     pub(super) async fn drive(&mut self, listening: &Listening) -> Result<Owned, OwnError> {
         let mut in_flight: Option<InFlight> = None;
+        let hand_back = self.owner.hand_back.clone();
         if self.row.sequence_head > 0 {
             self.events.committed(self.row.sequence_head);
         }
@@ -193,7 +206,10 @@ impl Session {
         loop {
             if in_flight.is_none() {
                 self.consider_parking();
-                in_flight = self.must_commit().then(|| self.commit());
+                if self.must_commit() {
+                    self.owner.fence.check()?;
+                    in_flight = Some(self.commit());
+                }
             }
             // A run that is being given up takes in nothing more until it is known whether it was.
             let resting = in_flight.as_ref().is_some_and(|commit| commit.rest.is_some());
@@ -209,6 +225,7 @@ impl Session {
                     }
                 }
                 // The rare ones first: a step that never stops talking must not keep a cancel waiting.
+                () = hand_back.cancelled(), if !resting && !self.handing_back => self.hand_back(),
                 () = listening.rung(), if !resting => self.hear_signals().await,
                 () = sleep_for(wake_in), if !resting => self.feed(Input::Tick),
                 Some(report) = self.attempts.join_next_with_id(), if !resting => self.reported(report),
@@ -250,6 +267,20 @@ impl Session {
         {
             self.feed(Input::Park);
             self.parking = Some(waiting_on);
+        }
+        let is_idle = self.running.is_empty() && !matches!(self.run.stage(), Stage::Ended(_));
+        if self.handing_back && is_idle && self.parking.is_none() {
+            self.parking = Some(WaitingOn::Capacity);
+        }
+    }
+
+    /// Stops what is under way, as a cancel does; the run itself goes on elsewhere.
+    fn hand_back(&mut self) {
+        self.handing_back = true;
+        self.feed(Input::Slots(0));
+        for (attempt, cancel) in self.running.iter().filter(|(_, cancel)| !cancel.is_cancelled()) {
+            self.interrupted.insert(*attempt);
+            cancel.cancel();
         }
     }
 
@@ -302,6 +333,9 @@ impl Session {
                 self.version += 1;
                 self.events.committed(commit.head);
                 if let Some((owned, _)) = commit.rest {
+                    if owned == Owned::Parked(WaitingOn::Capacity) {
+                        self.owner.world.queue.ring(self.row.lane);
+                    }
                     return Ok(Some(owned));
                 }
                 commit.effects.into_iter().for_each(|effect| self.carry_out(effect));
@@ -347,7 +381,12 @@ impl Session {
             inputs: attempt::render(&self.plan, &self.run, attempt.step),
             cancel: cancel.clone(),
             sender: self.chunk_sender.clone(),
+            gate: self.owner.fence.gate(),
         };
+        if self.handing_back {
+            self.interrupted.insert(attempt);
+            cancel.cancel();
+        }
         let task = self.attempts.spawn(attempt::execute(self.owner.world.clone(), prepared));
         self.tasks.insert(task.id(), attempt);
         self.running.insert(attempt, cancel);
@@ -374,6 +413,10 @@ impl Session {
         let Some(attempt) = self.tasks.remove(&task) else { return };
         self.running.remove(&attempt);
         let limit = self.owner.world.limits.outputs;
+        let outcome = match outcome {
+            Outcome::Cancelled if self.interrupted.remove(&attempt) => Outcome::Interrupted,
+            outcome => outcome,
+        };
         let outcome = outputs::evaluate(&self.plan, &self.run, attempt.step, outcome, limit);
         self.feed(Input::Finished { attempt, outcome });
     }

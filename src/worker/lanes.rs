@@ -66,6 +66,13 @@ impl Lanes {
         self
     }
 
+    /// When `hand_back` fires, attempts under way are interrupted, and their runs go back to the queue.
+    #[must_use]
+    pub fn hand_back_on(mut self, hand_back: CancellationToken) -> Lanes {
+        self.owner = self.owner.handing_back_on(hand_back);
+        self
+    }
+
     /// Tells how each run's ownership ended.
     #[must_use]
     pub fn report_to(mut self, ended: mpsc::UnboundedSender<Arc<Ended>>) -> Lanes {
@@ -151,7 +158,7 @@ impl Lanes {
         };
         let worker = self.worker;
         monitor.register(move |restarts| {
-            let backend = ClaimBackend::new(handler.owner.world().clone(), worker, source(restarts), slots.clone());
+            let backend = ClaimBackend::new(&handler.owner, worker, source(restarts), slots.clone());
             WorkerBuilder::new(format!("{name}-{restarts}"))
                 .backend(backend)
                 .enable_tracing()
@@ -174,7 +181,9 @@ async fn own(claimed: ClaimedRun, handler: Data<Handler>) -> Result<(), BoxDynEr
         let owned = halt.run_until_cancelled(owning).await.unwrap_or(Err(OwnError::Halted));
         match &owned {
             Ok(_) => {}
-            Err(error @ OwnError::Halted) => tracing::warn!(%run, %error, "the run is left to the next start"),
+            Err(error @ (OwnError::Halted | OwnError::LeaseLost(_))) => {
+                tracing::warn!(%run, %error, "the run is left to the next start")
+            }
             Err(error) => tracing::error!(%run, %error, "the run could not be carried on"),
         }
         drop(slot);
