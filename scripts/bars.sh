@@ -91,7 +91,7 @@ room() {
   bench sse 'p95_ms <= 5' sse
   bench subscribers 'p95_ms <= 100 and kib_each <= 64 and duration_ratio <= 1.05' subscribers
   bench resume 'growth_mib <= 50' resume
-  bench queries 'status_p99_ms <= 25 and list_worst_p99_ms <= 50 and executed_steps_per_s >= 1900' queries
+  bench queries 'status_p99_ms <= 25 and list_worst_p99_ms <= 50 and list_together_worst_p99_ms <= 100 and executed_steps_per_s >= 1900' queries
   bench slowloris 'ratio < 2' slowloris
   bench soak 'memory_ratio <= 1.2 and end_files <= warm_files + 4 and end_threads <= warm_threads + 2' soak
   rm -rf -- "$folder"

@@ -1,6 +1,6 @@
 //! Runs that processes left behind when they died.
 
-use super::{Context, embedded::Embedded, fault::Fault};
+use super::{Context, fault::Fault, instance::Instance};
 use crate::{
     model::{RunStatus, TenantId, WaitingOn, WorkerId},
     ports::{RunFilter, RunRow, Store},
@@ -10,9 +10,9 @@ use crate::{
 const COUNTED: usize = 1_000;
 
 /// Says in one line that there are some, on standard error.
-pub async fn mention(context: &Context, embedded: &Embedded) -> Result<(), Fault> {
-    let dead = embedded.dead_workers(&context.config).await?;
-    let left = count(&*embedded.world.store, &dead).await?;
+pub async fn mention(context: &Context, instance: &Instance) -> Result<(), Fault> {
+    let dead = instance.dead_workers(&context.config).await?;
+    let left = count(&*instance.world.store, &dead).await?;
     if left > 0 {
         let runs = if left == 1 { "1 run was".to_owned() } else { format!("{left} runs were") };
         context.out.message(format!("{runs} left behind by a process that died: opsroom recover"));

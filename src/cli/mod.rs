@@ -1,6 +1,6 @@
 //! Floor 6: the command line. One file a command, beside what they share.
 //!
-//! `config` reads the environment, `out` prints, `fault` is what goes wrong, `embedded` composes the
+//! `config` reads the environment, `out` prints, `fault` is what goes wrong, `instance` composes the
 //! adapters. A command is an `Options` struct and an `execute` function; to add one, write its file and
 //! its line in [`Command`]. No rule about runs is here, and nothing that another front end would need.
 
@@ -10,11 +10,11 @@ mod cancel;
 mod completions;
 mod config;
 mod document;
-mod embedded;
 mod events;
 mod explain;
 mod fault;
 mod init;
+mod instance;
 mod interrupt;
 mod leftovers;
 mod live;

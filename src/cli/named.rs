@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::{
     Context, block_on,
-    embedded::Embedded,
     fault::Fault,
+    instance::Instance,
     loading::{self, Loaded},
 };
 use crate::{
@@ -71,9 +71,9 @@ pub fn load(context: &Context, given: &Path) -> Result<Loaded, Fault> {
     // Nothing is made for a mere look: without a data folder there are no stored runbooks.
     let stored = if context.config.data.database().exists() {
         block_on(async {
-            let embedded = Embedded::open(&context.config).await?;
-            let stored = find(&embedded, &name, version).await;
-            embedded.close().await;
+            let instance = Instance::open(&context.config).await?;
+            let stored = find(&instance, &name, version).await;
+            instance.close().await;
             stored
         })?
     } else {
@@ -92,8 +92,8 @@ struct Stored {
     names: Vec<String>,
 }
 
-async fn find(embedded: &Embedded, name: &str, version: Option<u32>) -> Result<Stored, Fault> {
-    let runbooks = &embedded.runbooks;
+async fn find(instance: &Instance, name: &str, version: Option<u32>) -> Result<Stored, Fault> {
+    let runbooks = &instance.runbooks;
     match runbooks.find(TenantId::DEFAULT, name, version).await {
         Ok(RunbookVersion { row, plan }) => {
             let (_, source) = runbooks.source(TenantId::DEFAULT, name, row.version).await?;

@@ -12,8 +12,8 @@ use tower::ServiceExt;
 use super::{
     Context,
     config::Config,
-    embedded::Embedded,
     fault::{Fault, io_fault},
+    instance::Instance,
     up::nouns,
 };
 use crate::{
@@ -33,7 +33,7 @@ pub struct Place {
 /// An opened data folder that answers in this process.
 #[derive(Debug)]
 struct Folder {
-    embedded: Embedded,
+    instance: Instance,
     answering: Answering,
 }
 
@@ -51,42 +51,42 @@ impl Place {
         if let Some(url) = &config.server.url {
             return Ok(Place { client: Client::new(url, key(config, url)?)?, folder: None });
         }
-        let embedded = Embedded::open(config).await?;
-        let (client, answering) = Answering::start(&embedded, &config.actor)?;
-        Ok(Place { client, folder: Some(Folder { embedded, answering }) })
+        let instance = Instance::open(config).await?;
+        let (client, answering) = Answering::start(&instance, &config.actor)?;
+        Ok(Place { client, folder: Some(Folder { instance, answering }) })
     }
 
     /// The data folder, if it is one.
-    pub fn embedded(&self) -> Option<&Embedded> {
-        self.folder.as_ref().map(|folder| &folder.embedded)
+    pub fn instance(&self) -> Option<&Instance> {
+        self.folder.as_ref().map(|folder| &folder.instance)
     }
 
     /// Whether somebody will go on with the run: a server, or the process that owns it.
     pub async fn is_driven(&self, config: &Config, run: RunId) -> Result<bool, Fault> {
-        let Some(embedded) = self.embedded() else { return Ok(true) };
+        let Some(instance) = self.instance() else { return Ok(true) };
         if UpLock::holder(&config.data.folder).is_some() {
             return Ok(true);
         }
-        let dead = embedded.dead_workers(config).await?;
-        let row = embedded.world.store.run(run).await?;
+        let dead = instance.dead_workers(config).await?;
+        let row = instance.world.store.run(run).await?;
         Ok(row.and_then(|row| row.claimed_by).is_some_and(|owner| !dead.contains(&owner)))
     }
 
     pub async fn close(self) {
         let Place { client, folder } = self;
         drop(client);
-        if let Some(Folder { embedded, answering }) = folder {
+        if let Some(Folder { instance, answering }) = folder {
             answering.end().await;
-            embedded.close().await;
+            instance.close().await;
         }
     }
 }
 
 impl Answering {
     /// Answers for a data folder, in the name of `actor`.
-    pub fn start(embedded: &Embedded, actor: &str) -> Result<(Client, Answering), Fault> {
+    pub fn start(instance: &Instance, actor: &str) -> Result<(Client, Answering), Fault> {
         let answering = Answering { stop: CancellationToken::new(), tasks: TaskTracker::new() };
-        let services = nouns(embedded, &answering.tasks, &answering.stop);
+        let services = nouns(instance, &answering.tasks, &answering.stop);
         let router = http::local(services, Caller { actor: actor.into() });
         let local = Local::new(move |request| {
             let router = router.clone();

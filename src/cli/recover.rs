@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use async_trait::async_trait;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -14,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Context, block_on,
     document::{human, printable},
-    embedded::{Embedded, EmbeddedWorker},
     fault::{Fault, exit, io_fault},
+    instance::{Instance, InstanceWorker},
     interrupt::Interrupts,
     out::Out,
 };
@@ -24,7 +25,7 @@ use crate::{
     control::{Owned, Reaper, RunView},
     http::documents,
     model::{Lane, Millis, RunId, RunStatus, TenantId, WaitingOn, WorkerId},
-    ports::{Liveness, RunFilter},
+    ports::{Liveness, RunFilter, StoreError},
     system::{Burials, FlockLiveness},
     worker::{Ended, LaneConfig},
 };
@@ -78,17 +79,21 @@ struct Outcome {
 pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
     block_on(async {
         let interrupts = Interrupts::listen()?;
-        let embedded = Embedded::open(&context.config).await?;
+        let instance = Instance::open(&context.config).await?;
         let burials = Burials::new(context.config.data.workers(), []);
-        let buried = bury(context, &burials, embedded.dead_workers(&context.config).await?).await;
-        let worker = embedded.start_worker(&context.config).await?;
-        let outcome = finish(context, options, &embedded, &worker, buried, interrupts).await;
+        let buried = bury(context, &burials, instance.dead_workers(&context.config).await?).await;
+        let worker = instance.start_worker(&context.config, &serving()).await?;
+        let outcome = finish(context, options, &instance, &worker, buried, interrupts).await;
         let killed = burials.killed();
         worker.shutdown().await;
-        let code = report(context, &embedded, outcome?, killed).await?;
-        embedded.close().await;
+        let code = report(context, &instance, outcome?, killed).await?;
+        instance.close().await;
         Ok(code)
     })
+}
+
+fn serving() -> LaneConfig {
+    LaneConfig { lanes: Lane::ALL.to_vec(), slots: SLOTS }
 }
 
 /// Makes sure that nothing of the dead workers' steps lives on; answers whose.
@@ -108,9 +113,10 @@ async fn bury(context: &Context, burials: &Burials, dead: Vec<WorkerId>) -> Vec<
 /// Only they are dead: whoever dies from now on may have steps that still run.
 struct Buried(Vec<WorkerId>);
 
+#[async_trait]
 impl Liveness for Buried {
-    fn dead(&self, owners: &[WorkerId]) -> Vec<WorkerId> {
-        owners.iter().copied().filter(|owner| self.0.contains(owner)).collect()
+    async fn dead(&self) -> Result<Vec<WorkerId>, StoreError> {
+        Ok(self.0.clone())
     }
 }
 
@@ -118,13 +124,13 @@ impl Liveness for Buried {
 async fn finish(
     context: &Context,
     options: &Options,
-    embedded: &Embedded,
-    worker: &EmbeddedWorker,
+    instance: &Instance,
+    worker: &InstanceWorker,
     buried: Vec<WorkerId>,
     mut interrupts: Interrupts,
 ) -> Result<Outcome, Fault> {
     let world = worker.owner.world().clone();
-    Reaper::new(world, Arc::new(Buried(buried.clone())), worker.id).sweep().await?;
+    Reaper::new(world, Arc::new(Buried(buried.clone()))).sweep().await?;
     let locks = FlockLiveness::new(context.config.data.workers(), [worker.id]);
     for dead in buried {
         // A file that stays says the same.
@@ -133,7 +139,7 @@ async fn finish(
     worker.listen_for_signals();
     let (sender, mut ended) = mpsc::unbounded_channel();
     let stop = CancellationToken::new();
-    let lanes = LaneConfig { lanes: Lane::ALL.to_vec(), slots: SLOTS };
+    let lanes = serving();
     let mut serving = std::pin::pin!(worker.lanes().report_to(sender).serve(&lanes, stop.clone()));
     let mut outcome = Outcome::default();
     let mut look = tokio::time::interval(LOOK);
@@ -144,9 +150,9 @@ async fn finish(
                 done.map_err(|error| io_fault("INTERNAL", "the lanes", &error))?;
                 break;
             }
-            Some(report) = ended.recv() => outcome.note(context, embedded, &report).await?,
+            Some(report) = ended.recv() => outcome.note(context, instance, &report).await?,
             _ = look.tick(), if !stop.is_cancelled() => {
-                if is_idle(embedded, worker.id, &outcome).await? {
+                if is_idle(instance, worker.id, &outcome).await? {
                     stop.cancel();
                 }
             }
@@ -155,7 +161,7 @@ async fn finish(
         }
     }
     while let Ok(report) = ended.try_recv() {
-        outcome.note(context, embedded, &report).await?;
+        outcome.note(context, instance, &report).await?;
     }
     Ok(outcome)
 }
@@ -168,10 +174,10 @@ async fn time_is_up(timeout: Option<Millis>) {
 }
 
 /// Whether no run can be claimed and none is ours. One that we gave up stays ours until we are gone.
-async fn is_idle(embedded: &Embedded, own: WorkerId, outcome: &Outcome) -> Result<bool, Fault> {
+async fn is_idle(instance: &Instance, own: WorkerId, outcome: &Outcome) -> Result<bool, Fault> {
     let mut filter = RunFilter { status: UNFINISHED.to_vec(), limit: 500, ..RunFilter::default() };
     loop {
-        let page = embedded.world.store.runs(TenantId::DEFAULT, &filter).await?;
+        let page = instance.world.store.runs(TenantId::DEFAULT, &filter).await?;
         let busy = |row: &crate::ports::RunRow| {
             row.claimable || (row.claimed_by == Some(own) && !outcome.errors.contains_key(&row.id))
         };
@@ -186,14 +192,14 @@ async fn is_idle(embedded: &Embedded, own: WorkerId, outcome: &Outcome) -> Resul
 }
 
 impl Outcome {
-    async fn note(&mut self, context: &Context, embedded: &Embedded, ended: &Ended) -> Result<(), Fault> {
+    async fn note(&mut self, context: &Context, instance: &Instance, ended: &Ended) -> Result<(), Fault> {
         let (run, owned) = ended;
         match owned {
             Ok(Owned::Ended(status)) => {
                 self.ended.insert(*run, *status);
                 if !context.out.is_json() {
-                    let row = embedded.runs.row(*run).await?;
-                    context.out.line(line(&documents::run(&row, embedded.world.clock.now())));
+                    let row = instance.runs.row(*run).await?;
+                    context.out.line(line(&documents::run(&row, instance.world.clock.now())));
                 }
             }
             // Told at the end, or another process's business now.
@@ -228,13 +234,13 @@ fn resolve_commands(view: &RunView) -> Vec<String> {
     view.run.held().map(command).collect()
 }
 
-async fn held(embedded: &Embedded) -> Result<Vec<RunView>, Fault> {
+async fn held(instance: &Instance) -> Result<Vec<RunView>, Fault> {
     let mut filter = RunFilter { status: vec![RunStatus::Queued], limit: 500, ..RunFilter::default() };
     let mut held = Vec::new();
     loop {
-        let page = embedded.world.store.runs(TenantId::DEFAULT, &filter).await?;
+        let page = instance.world.store.runs(TenantId::DEFAULT, &filter).await?;
         for row in page.items.iter().filter(|row| row.waiting_on == Some(WaitingOn::StepOutcome)) {
-            held.push(embedded.runs.view(row.id).await?);
+            held.push(instance.runs.view(row.id).await?);
         }
         match page.items.last() {
             Some(last) if page.more => filter.before = Some(last.id),
@@ -243,13 +249,13 @@ async fn held(embedded: &Embedded) -> Result<Vec<RunView>, Fault> {
     }
 }
 
-async fn report(context: &Context, embedded: &Embedded, outcome: Outcome, killed: usize) -> Result<u8, Fault> {
-    let held = held(embedded).await?;
-    let now = embedded.world.clock.now();
+async fn report(context: &Context, instance: &Instance, outcome: Outcome, killed: usize) -> Result<u8, Fault> {
+    let held = held(instance).await?;
+    let now = instance.world.clock.now();
     if context.out.is_json() {
         let mut runs = Vec::new();
         for run in outcome.ended.keys() {
-            runs.push(documents::run(&embedded.runs.row(*run).await?, now));
+            runs.push(documents::run(&instance.runs.row(*run).await?, now));
         }
         let document = |view: &RunView| {
             let mut document = json!(documents::run(&view.row, now));

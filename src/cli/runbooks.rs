@@ -151,8 +151,8 @@ fn row(runbook: &Runbook) -> [String; 5] {
 
 /// The problems of a file with its lines, which only the data folder keeps.
 async fn pictured(place: &Place, name: &str) -> Result<Option<String>, Fault> {
-    let Some(embedded) = place.embedded() else { return Ok(None) };
-    let problem = embedded.runbooks.view(TenantId::DEFAULT, name).await?.problem;
+    let Some(instance) = place.instance() else { return Ok(None) };
+    let problem = instance.runbooks.view(TenantId::DEFAULT, name).await?.problem;
     Ok(problem.map(|problem| diagnostic::to_text(&problem.diagnostics, &problem.text, Out::is_coloured())))
 }
 
@@ -274,9 +274,9 @@ pub fn diagnostic_line(found: &Diagnostic) -> String {
 
 /// Finds what is wrong with the files of `./runbooks`, if that is there.
 async fn look(place: &Place) -> Result<(), Fault> {
-    let Some(embedded) = place.embedded().filter(|_| Path::new(FOLDER).is_dir()) else { return Ok(()) };
+    let Some(instance) = place.instance().filter(|_| Path::new(FOLDER).is_dir()) else { return Ok(()) };
     let mut sync =
-        RunbookSync::new(embedded.runbooks.clone(), Arc::new(NotifiedFolder::new(FOLDER)), TenantId::DEFAULT);
+        RunbookSync::new(instance.runbooks.clone(), Arc::new(NotifiedFolder::new(FOLDER)), TenantId::DEFAULT);
     sync.look().await?;
     // A file that was just saved has to come to rest first.
     tokio::time::sleep(Duration::from_millis(60)).await;

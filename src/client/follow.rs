@@ -48,7 +48,11 @@ enum State {
         failed: u32,
         trying: Connecting,
     },
-    Open(Messages),
+    /// So many connections in a row were lost before they gave an event.
+    Open {
+        messages: Messages,
+        idle: u32,
+    },
     Ended,
 }
 
@@ -70,13 +74,13 @@ impl Client {
             state: State::Ended,
         };
         let response = follow.client.answered(|| follow.request()).await?;
-        follow.state = open(response);
+        follow.state = open(response, 0);
         Ok(follow)
     }
 }
 
-fn open(response: Response) -> State {
-    State::Open(Box::pin(response.bytes_stream().eventsource()))
+fn open(response: Response, idle: u32) -> State {
+    State::Open { messages: Box::pin(response.bytes_stream().eventsource()), idle }
 }
 
 impl Follow {
@@ -89,11 +93,17 @@ impl Follow {
                     let (failed, tried) = (*failed, trying.await);
                     self.tried(failed, tried)?
                 }
-                State::Open(messages) => match messages.next().await {
-                    Some(Ok(message)) => self.take(&message)?,
-                    Some(Err(error)) => Some(self.lost(&error.to_string())),
-                    None => Some(self.lost("the server closed the connection")),
-                },
+                State::Open { messages, idle } => {
+                    let (lost, message) = (*idle, messages.next().await);
+                    if let Some(Ok(_)) = message {
+                        *idle = 0;
+                    }
+                    match message {
+                        Some(Ok(message)) => self.take(&message)?,
+                        Some(Err(error)) => Some(self.lost(lost, &error.to_string())),
+                        None => Some(self.lost(lost, "the server closed the connection")),
+                    }
+                }
             };
             if let Some(news) = news {
                 return Ok(Some(news));
@@ -121,8 +131,9 @@ impl Follow {
         Ok(Some(News::Event(Box::new(event))))
     }
 
-    fn lost(&mut self, why: &str) -> News {
-        self.state = self.away(0);
+    /// The pause before the next try grows with the connections that gave nothing.
+    fn lost(&mut self, idle: u32, why: &str) -> News {
+        self.state = self.away(idle);
         News::Lost { why: why.to_owned() }
     }
 
@@ -140,7 +151,7 @@ impl Follow {
     fn tried(&mut self, failed: u32, tried: Result<Response, ClientError>) -> Result<Option<News>, ClientError> {
         match tried {
             Ok(response) => {
-                self.state = open(response);
+                self.state = open(response, failed.saturating_add(1));
                 Ok(Some(News::Back))
             }
             Err(error) if error.is_passing() => {

@@ -97,6 +97,16 @@ async fn a_write_whose_answer_was_lost_is_repeated_with_its_key() {
 }
 
 #[tokio::test]
+async fn a_write_whose_answer_broke_off_is_repeated_with_its_key() {
+    let half = answer("200 OK", "application/json", 100, b"{\"id\":");
+    let server = Server::start(vec![half, problem(409, "RUN_ENDED")]).await;
+    let told = server.client().cancel_run(RUN, &CancelRun::default()).await.unwrap_err();
+    assert_eq!(told.problem().unwrap().code, "RUN_ENDED");
+    let keys = server.headers("idempotency-key");
+    assert!(keys.len() == 2 && keys[0] == keys[1], "{keys:?}");
+}
+
+#[tokio::test]
 async fn what_is_no_server_of_ours_is_said_to_be_none() {
     let page = || answer("200 OK", "text/html", 6, b"<html>");
     let server = Server::start(vec![page(), answer("404 X", "text/html", 6, b"<html>")]).await;
@@ -180,6 +190,17 @@ async fn a_stream_that_breaks_goes_on_and_nothing_comes_twice() {
     assert_eq!(told(&mut follow).await, ["1", "2", "3", "lost", "back", "4", "lost", "back", "5"]);
     let ids = server.headers("last-event-id");
     assert_eq!(ids, ["-", "1774746000000-3", "1774746000000-3", "1774746000000-4"]);
+}
+
+#[tokio::test]
+async fn streams_that_open_and_give_nothing_are_asked_for_less_and_less_often() {
+    let empty = || stream(&[], "");
+    let server = Server::start(vec![empty(), empty(), empty(), stream(&[1], "event: close\ndata: {}\n\n")]).await;
+    let began = std::time::Instant::now();
+    let mut follow = server.client().follow(RUN, 0).await.unwrap();
+    assert_eq!(told(&mut follow).await, ["lost", "back", "lost", "back", "lost", "back", "1"]);
+    // 100, 200 and 400 ms.
+    assert!(began.elapsed().as_millis() >= 700, "{:?}", began.elapsed());
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 use std::{fmt, pin::Pin, sync::Arc, time::Duration};
 
 use axum::http;
+use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{
     Body, Method, RequestBuilder, Response, StatusCode, Url,
@@ -162,21 +163,21 @@ impl Client {
 
     /// Sends a request and reads its JSON answer.
     pub(super) async fn send<T: DeserializeOwned>(&self, call: &Call) -> Result<T, ClientError> {
-        let response = self.answer(call).await?;
-        let status = response.status();
-        let bytes = response.bytes().await.map_err(|error| ClientError::unreachable(&self.url, &error))?;
+        let (status, bytes) = self.whole(call).await?;
         serde_json::from_slice(&bytes).map_err(|error| self.foreign(status, &error))
     }
 
     /// Sends a request whose answer is of no interest, or is text.
     pub(super) async fn send_for_text(&self, call: &Call) -> Result<String, ClientError> {
-        let response = self.answer(call).await?;
-        response.text().await.map_err(|error| ClientError::unreachable(&self.url, &error))
+        let (_, bytes) = self.whole(call).await?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
-    async fn answer(&self, call: &Call) -> Result<Response, ClientError> {
+    /// Sends a request until its whole answer has come. All tries have one key, so that an answer that is lost on the
+    /// way, or in the middle, is asked for again and nothing happens twice.
+    async fn whole(&self, call: &Call) -> Result<(StatusCode, Bytes), ClientError> {
         let key = (call.method != Method::GET).then(|| RandomIds.request_id().to_string());
-        self.answered(|| {
+        let build = || {
             let mut request = self.request(call.method.clone(), &call.target).timeout(ANSWER_TIMEOUT);
             if let Some(key) = &key {
                 request = request.header("idempotency-key", key);
@@ -185,16 +186,33 @@ impl Client {
                 Some(body) => request.header(CONTENT_TYPE, "application/json").body(body.clone()),
                 None => request,
             }
+        };
+        self.repeated(|| {
+            let request = build();
+            async move {
+                let response = self.once(request).await?;
+                let status = response.status();
+                let bytes = response.bytes().await.map_err(|error| ClientError::unreachable(&self.url, &error))?;
+                Ok((status, bytes))
+            }
         })
         .await
     }
 
     /// Sends what `build` makes until there is a final answer; anything but success is an error.
     pub(super) async fn answered(&self, build: impl Fn() -> RequestBuilder) -> Result<Response, ClientError> {
+        self.repeated(|| self.once(build())).await
+    }
+
+    /// Tries until it succeeds, or fails in a way that will not pass.
+    async fn repeated<T, F>(&self, attempt: impl Fn() -> F) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<T, ClientError>>,
+    {
         let mut tries = 1;
         loop {
-            let error = match self.once(build()).await {
-                Ok(response) => return Ok(response),
+            let error = match attempt().await {
+                Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
             if tries >= TRIES || !error.is_passing() {

@@ -68,6 +68,21 @@ impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
 pub struct Keyed<T> {
     pub body: T,
     pub once: Option<(String, Digest)>,
+    pub first: First,
+}
+
+/// The way to the answer that the first request with a key got.
+#[derive(Debug)]
+pub struct First(Option<(Idempotency, String, Digest)>);
+
+impl First {
+    /// The first answer, for a request that would be refused now: what it names may have changed since. The problem
+    /// itself if there was no such request.
+    pub async fn instead_of(self, problem: Problem) -> Result<IdempotentAnswer, Problem> {
+        let First(Some((idempotency, key, request))) = self else { return Err(problem) };
+        let known = idempotency.store.idempotent_answer(idempotency.tenant, &key).await?;
+        known.filter(|answer| answer.request == request).ok_or(problem)
+    }
 }
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Keyed<T> {
@@ -79,7 +94,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Keyed<T> {
         let bytes = whole_body(&parts.headers, body).await?;
         let body = read_json(&parts.headers, &bytes)?;
         let once = key.map(|key| (key, digest(&parts.method, &parts.uri, &bytes)));
-        Ok(Keyed { body, once })
+        let idempotency = parts.extensions.get::<Idempotency>();
+        let first = once.clone().zip(idempotency.cloned()).map(|((key, request), kept)| (kept, key, request));
+        Ok(Keyed { body, once, first: First(first) })
     }
 }
 

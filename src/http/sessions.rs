@@ -59,7 +59,7 @@ async fn list(
 async fn create(
     State(sessions): State<Sessions>,
     caller: Caller,
-    Keyed { body, once }: Keyed<CreateSession>,
+    Keyed { body, once, .. }: Keyed<CreateSession>,
 ) -> Result<Response, Problem> {
     within_limits(&body)?;
     let CreateSession { name, labels } = body;

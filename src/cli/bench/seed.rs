@@ -8,8 +8,8 @@ use uuid::Uuid;
 use super::{
     super::{
         Context, block_on,
-        embedded::Embedded,
         fault::{Fault, exit},
+        instance::Instance,
     },
     BenchError,
 };
@@ -17,7 +17,7 @@ use crate::{
     control::{Draft, Origin, Put},
     engine::Event,
     model::{Failure, Lane, Micros, RunId, RunStatus, SessionId, StepIx, StepStatus, Success, TenantId, WorkerId},
-    ports::{NewRun, SessionRow, SessionStore, StepRow, StoredEvent, Trigger},
+    ports::{NewRun, SessionRow, StepRow, StoredEvent, Trigger},
     runbook::Plan,
     store::EndedRun,
 };
@@ -64,9 +64,9 @@ pub struct Options {
 pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
     let began = Instant::now();
     block_on(async {
-        let embedded = Embedded::open(&context.config).await?;
-        let seeded = seed(&embedded, options.runs).await;
-        embedded.close().await;
+        let instance = Instance::open(&context.config).await?;
+        let seeded = seed(&instance, options.runs).await;
+        instance.close().await;
         seeded
     })?;
     let seconds = (began.elapsed().as_secs_f64() * 10.0).round() / 10.0;
@@ -78,16 +78,16 @@ pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
     Ok(exit::SUCCESS)
 }
 
-async fn seed(embedded: &Embedded, count: u32) -> Result<(), Fault> {
-    let now = embedded.world.clock.now();
+async fn seed(instance: &Instance, count: u32) -> Result<(), Fault> {
+    let now = instance.world.clock.now();
     let mut ground = Ground {
-        runbooks: runbooks(embedded).await?,
-        sessions: sessions(embedded, now).await?,
-        worker: embedded.world.ids.worker_id(),
+        runbooks: runbooks(instance).await?,
+        sessions: sessions(instance, now).await?,
+        worker: instance.world.ids.worker_id(),
         // Another folder gets other runs, and a second time the same folder too.
-        rng: Rng(embedded.world.ids.worker_id().0.as_u64_pair().1),
+        rng: Rng(instance.world.ids.worker_id().0.as_u64_pair().1),
     };
-    let store = embedded.store();
+    let store = &instance.ledger;
     for first in (0..count).step_by(BATCH as usize) {
         let runs: Vec<EndedRun> = (first..count.min(first + BATCH))
             .map(|number| {
@@ -101,7 +101,7 @@ async fn seed(embedded: &Embedded, count: u32) -> Result<(), Fault> {
 }
 
 /// Stores the runbooks, as `PUT /v1/runbooks` would.
-async fn runbooks(embedded: &Embedded) -> Result<Vec<(Put, usize)>, Fault> {
+async fn runbooks(instance: &Instance) -> Result<Vec<(Put, usize)>, Fault> {
     let mut stored = Vec::new();
     for (name, weight) in RUNBOOKS {
         let yaml = format!(
@@ -110,17 +110,17 @@ async fn runbooks(embedded: &Embedded) -> Result<Vec<(Put, usize)>, Fault> {
              - {{id: act, needs: [look], uses: assert, with: {{that: true}}}}\n"
         );
         let draft = Draft::new(format!("{name}.yaml"), yaml);
-        let put = embedded.runbooks.put(TenantId::DEFAULT, draft, &Origin::Api("bench".to_owned())).await;
+        let put = instance.runbooks.put(TenantId::DEFAULT, draft, &Origin::Api("bench".to_owned())).await;
         stored.push((put.map_err(|error| BenchError::Compile(error.to_string()))?, weight));
     }
     Ok(stored)
 }
 
-async fn sessions(embedded: &Embedded, now: Micros) -> Result<Vec<SessionId>, Fault> {
+async fn sessions(instance: &Instance, now: Micros) -> Result<Vec<SessionId>, Fault> {
     let mut ids = Vec::new();
     for number in 1..=SESSIONS {
         let session = SessionRow {
-            id: embedded.world.ids.session_id(),
+            id: instance.world.ids.session_id(),
             tenant: TenantId::DEFAULT,
             name: format!("release week {number}"),
             labels: Map::new(),
@@ -128,7 +128,7 @@ async fn sessions(embedded: &Embedded, now: Micros) -> Result<Vec<SessionId>, Fa
             created_by: "bench".to_owned(),
             archived_at: None,
         };
-        embedded.store().create_session(&session, None).await?;
+        instance.rows().create_session(&session, None).await?;
         ids.push(session.id);
     }
     Ok(ids)

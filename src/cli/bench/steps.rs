@@ -12,8 +12,8 @@ use tokio::task::JoinSet;
 use super::{
     super::{
         Context, block_on,
-        embedded::supervisor_lock,
         fault::{Fault, exit},
+        instance::supervisor_lock,
         processes::LazyProcesses,
     },
     BenchError, workloads,

@@ -13,8 +13,8 @@ use crate::{
     cli::{
         Context, block_on,
         document::Whole,
-        embedded::{Embedded, EmbeddedWorker},
         fault::{Fault, exit, io_fault},
+        instance::{Instance, InstanceWorker},
         interrupt::Interrupts,
         leftovers,
         loading::{self, Loaded},
@@ -25,6 +25,7 @@ use crate::{
     control::{Owned, Submission, Wishes},
     model::{Event, RunId, SessionId, TenantId},
     ports::{Subscription, Trigger},
+    worker::LaneConfig,
 };
 
 pub fn run(context: &Context, options: &Options) -> Result<u8, Fault> {
@@ -42,15 +43,15 @@ pub fn run(context: &Context, options: &Options) -> Result<u8, Fault> {
     let submission = Submission { plan, source, params, trigger, wishes };
     block_on(async {
         let interrupts = Interrupts::listen()?;
-        let embedded = Embedded::open(&context.config).await?;
-        leftovers::mention(context, &embedded).await?;
+        let instance = Instance::open(&context.config).await?;
+        leftovers::mention(context, &instance).await?;
         if !bundle.is_empty() {
-            embedded.world.bundles.put(&bundle).await?;
+            instance.world.bundles.put(&bundle).await?;
         }
-        let worker = embedded.start_worker(&context.config).await?;
-        let ended = drive(context, options, &embedded, &worker, submission, interrupts).await;
+        let worker = instance.start_worker(&context.config, &LaneConfig::default()).await?;
+        let ended = drive(context, options, &instance, &worker, submission, interrupts).await;
         worker.shutdown().await;
-        embedded.close().await;
+        instance.close().await;
         ended
     })
 }
@@ -58,14 +59,14 @@ pub fn run(context: &Context, options: &Options) -> Result<u8, Fault> {
 async fn drive(
     context: &Context,
     options: &Options,
-    embedded: &Embedded,
-    worker: &EmbeddedWorker,
+    instance: &Instance,
+    worker: &InstanceWorker,
     submission: Submission,
     interrupts: Interrupts,
 ) -> Result<u8, Fault> {
     let plan = submission.plan.clone();
-    let run = embedded.runs.submit(&[submission], Some(worker.id)).await?.remove(0);
-    let (runs, actor) = (embedded.runs.clone(), context.config.actor.clone());
+    let run = instance.runs.submit(&[submission], Some(worker.id)).await?.remove(0);
+    let (runs, actor) = (instance.runs.clone(), context.config.actor.clone());
     let attending = interrupts.cancel(context.out.clone(), move |name, force| {
         let (runs, actor) = (runs.clone(), actor.clone());
         async move {
@@ -76,9 +77,9 @@ async fn drive(
         }
     });
     worker.listen_for_signals();
-    let mut shown = Shown { embedded, show: Show::new(context, plan, run, options.quiet) };
+    let mut shown = Shown { instance, show: Show::new(context, plan, run, options.quiet) };
     let owned = own(worker, run, &mut shown).await?;
-    let (client, answering) = Answering::start(embedded, &context.config.actor)?;
+    let (client, answering) = Answering::start(instance, &context.config.actor)?;
     let whole = Whole::read(&client, run).await;
     answering.end().await;
     let whole = whole?;
@@ -96,8 +97,8 @@ async fn drive(
 }
 
 /// Executes the run while it is shown.
-async fn own(worker: &EmbeddedWorker, run: RunId, shown: &mut Shown<'_>) -> Result<Owned, Fault> {
-    let world = &shown.embedded.world;
+async fn own(worker: &InstanceWorker, run: RunId, shown: &mut Shown<'_>) -> Result<Owned, Fault> {
+    let world = &shown.instance.world;
     let row = world.store.run(run).await?.ok_or_else(|| Fault::internal("INTERNAL", format!("run {run} is gone")))?;
     let mut events = world.feed.subscribe(run);
     let (sender, mut ended) = mpsc::unbounded_channel();
@@ -130,7 +131,7 @@ async fn own(worker: &EmbeddedWorker, run: RunId, shown: &mut Shown<'_>) -> Resu
 
 /// What is shown, and where what was missed is found.
 struct Shown<'a> {
-    embedded: &'a Embedded,
+    instance: &'a Instance,
     show: Show,
 }
 
@@ -145,7 +146,7 @@ impl Shown<'_> {
     }
 
     async fn catch_up(&mut self, until: u64) -> Result<(), Fault> {
-        let world = &self.embedded.world;
+        let world = &self.instance.world;
         let mut history = world.history(TenantId::DEFAULT).reader(self.show.run, self.show.watch.last);
         while let Some(event) = history.next().await? {
             if event.sequence >= until {

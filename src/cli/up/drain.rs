@@ -69,6 +69,6 @@ fn runs(number: usize) -> String {
 async fn under_way(started: &Started) -> usize {
     let owned = vec![RunStatus::Claimed, RunStatus::Running];
     let filter = RunFilter { status: owned, limit: COUNTED, ..RunFilter::default() };
-    let rows = started.embedded.world.store.runs(TenantId::DEFAULT, &filter).await;
+    let rows = started.instance.world.store.runs(TenantId::DEFAULT, &filter).await;
     rows.map_or(0, |page| page.items.iter().filter(|row| row.claimed_by == Some(started.worker.id)).count())
 }

@@ -13,12 +13,12 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    cli::embedded::Embedded,
+    cli::instance::{Files, Instance},
     control::{Archiver, Owned, RunbookSync, Runbooks, Sweeper, World, put_shipped},
     http::metrics::Metrics,
     model::{Micros, Millis, TenantId},
     ports::{Clock, IdempotencyStore, StoreError},
-    system::{FolderArtifacts, FolderWorkspaces, NotifiedFolder},
+    system::{FolderWorkspaces, NotifiedFolder},
     worker::Ended,
 };
 
@@ -42,12 +42,12 @@ pub fn runbook_folder(given: Option<&Path>) -> Option<PathBuf> {
 }
 
 /// Starts all loops; each ends when `stop` fires.
-pub fn start(tasks: &TaskTracker, stop: &CancellationToken, embedded: &Embedded, metrics: &Metrics) {
+pub fn start(tasks: &TaskTracker, stop: &CancellationToken, instance: &Instance, metrics: &Metrics) {
     tasks.spawn(fold(metrics.clone(), stop.clone()));
-    tasks.spawn(archiver(embedded).run(stop.clone()));
-    tasks.spawn(sweeper(embedded).run(stop.clone()));
-    tasks.spawn(prune(embedded.store(), embedded.world.clock.clone(), stop.clone()));
-    tasks.spawn(tidy(embedded.folder.clone(), embedded.artifacts.clone(), stop.clone()));
+    tasks.spawn(archiver(instance).run(stop.clone()));
+    tasks.spawn(sweeper(instance).run(stop.clone()));
+    tasks.spawn(prune(instance.rows(), instance.world.clock.clone(), stop.clone()));
+    tasks.spawn(tidy(instance.folder.clone(), instance.files.clone(), stop.clone()));
 }
 
 /// Follows the folder of runbooks, or stores the shipped ones. What is answered becomes true once all of them were
@@ -87,15 +87,15 @@ pub fn count_ends(tasks: &TaskTracker) -> mpsc::UnboundedSender<Arc<Ended>> {
     sender
 }
 
-fn archiver(embedded: &Embedded) -> Archiver {
-    let World { spool, clock, .. } = embedded.world.clone();
-    let history = embedded.world.history(TenantId::DEFAULT);
-    Archiver::new(embedded.store(), embedded.artifacts.clone(), spool, clock, history)
+fn archiver(instance: &Instance) -> Archiver {
+    let World { spool, clock, .. } = instance.world.clone();
+    let history = instance.world.history(TenantId::DEFAULT);
+    Archiver::new(instance.rows(), instance.artifacts(), spool, clock, history)
 }
 
-fn sweeper(embedded: &Embedded) -> Sweeper {
-    let World { spool, clock, .. } = embedded.world.clone();
-    Sweeper::new(embedded.retention, embedded.store(), embedded.artifacts.clone(), spool, clock)
+fn sweeper(instance: &Instance) -> Sweeper {
+    let World { spool, clock, .. } = instance.world.clone();
+    Sweeper::new(instance.retention, instance.rows(), instance.artifacts(), spool, clock)
 }
 
 async fn shipped(runbooks: Runbooks) {
@@ -121,13 +121,13 @@ async fn prune(answers: Arc<dyn IdempotencyStore>, clock: Arc<dyn Clock>, stop: 
 }
 
 /// Removes working folders of failed runs, and files that dead processes left unfinished, a day after.
-async fn tidy(data: PathBuf, artifacts: Arc<FolderArtifacts>, stop: CancellationToken) {
+async fn tidy(data: PathBuf, files: Files, stop: CancellationToken) {
     let mut ticks = ticks(TIDY);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        let (data, artifacts) = (data.clone(), artifacts.clone());
+        let (data, files) = (data.clone(), files.clone());
         let tidied = tokio::task::spawn_blocking(move || {
             FolderWorkspaces::new(&data).tidy()?;
-            artifacts.tidy()
+            files.tidy()
         });
         if let Ok(Err(error)) = tidied.await {
             tracing::warn!(%error, "old files could not be removed; the next time tries again");

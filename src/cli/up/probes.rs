@@ -12,15 +12,15 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use crate::{
-    cli::embedded::Embedded,
+    cli::instance::Instance,
     http::health::Health,
     ports::{Probe, Unready},
 };
 
-pub fn health(embedded: &Embedded, lanes: LanesAlive, folder: Option<PathBuf>, known: watch::Receiver<bool>) -> Health {
+pub fn health(instance: &Instance, lanes: LanesAlive, folder: Option<PathBuf>, known: watch::Receiver<bool>) -> Health {
     let parts: [(&str, Arc<dyn Probe>); 4] = [
-        ("store", embedded.store()),
-        ("artifacts", embedded.artifacts.clone()),
+        ("store", instance.rows()),
+        ("artifacts", instance.files.probe.clone()),
         ("lanes", Arc::new(lanes)),
         ("runbooks", Arc::new(RunbookFolder { folder, known })),
     ];

@@ -3,7 +3,7 @@
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    cli::embedded::Embedded,
+    cli::instance::Instance,
     control::{Handoff, RunArtifacts, Streams},
     http::{Nouns, Services, access::Access, health::Health, idempotency::Idempotency, metrics::Metrics},
     model::TenantId,
@@ -20,30 +20,30 @@ pub struct Parts {
 }
 
 /// Event streams run on `tasks` and end with `stop`.
-pub fn all(embedded: &Embedded, parts: Parts, tasks: &TaskTracker, stop: &CancellationToken) -> Services {
+pub fn all(instance: &Instance, parts: Parts, tasks: &TaskTracker, stop: &CancellationToken) -> Services {
     let Parts { handoff, lanes, access, health, metrics } = parts;
-    let nouns = nouns(embedded, tasks, stop);
-    let clock = embedded.world.clock.clone();
-    let idempotency = Idempotency::new(embedded.store(), clock, TenantId::DEFAULT);
+    let nouns = nouns(instance, tasks, stop);
+    let clock = instance.world.clock.clone();
+    let idempotency = Idempotency::new(instance.rows(), clock, TenantId::DEFAULT);
     let runs = nouns.runs.clone().hand_to(handoff).serving(&lanes.lanes, lanes.slots);
     Services { nouns: Nouns { runs, ..nouns }, access, health, metrics, idempotency }
 }
 
 /// What an opened data folder can answer.
-pub fn nouns(embedded: &Embedded, tasks: &TaskTracker, stop: &CancellationToken) -> Nouns {
-    let world = &embedded.world;
-    let history = world.history(TenantId::DEFAULT).keeping(embedded.retention.runs);
+pub fn nouns(instance: &Instance, tasks: &TaskTracker, stop: &CancellationToken) -> Nouns {
+    let world = &instance.world;
+    let history = world.history(TenantId::DEFAULT).keeping(instance.retention.runs);
     let artifacts = RunArtifacts::new(
         TenantId::DEFAULT,
-        embedded.store(),
-        embedded.store(),
-        embedded.artifacts.clone(),
+        instance.rows(),
+        instance.rows(),
+        instance.artifacts(),
         world.clock.clone(),
     );
     Nouns {
-        runs: embedded.runs.clone(),
-        runbooks: embedded.runbooks.clone(),
-        sessions: embedded.sessions(),
+        runs: instance.runs.clone(),
+        runbooks: instance.runbooks.clone(),
+        sessions: instance.sessions(),
         artifacts,
         streams: Streams::start(history, world.feed.clone(), tasks, stop.clone()),
         clock: world.clock.clone(),

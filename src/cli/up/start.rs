@@ -14,8 +14,8 @@ use crate::{
     cli::{
         Context,
         config::Config,
-        embedded::{Embedded, EmbeddedWorker},
         fault::{Fault, io_fault},
+        instance::{Instance, InstanceWorker},
     },
     control::Handoff,
     http::{self, access::Access, metrics::Metrics, server},
@@ -41,8 +41,8 @@ const END: Duration = Duration::from_secs(10);
 /// A server that is up.
 pub struct Started {
     pub url: String,
-    pub embedded: Embedded,
-    pub worker: EmbeddedWorker,
+    pub instance: Instance,
+    pub worker: InstanceWorker,
     /// Fires: nothing more is accepted.
     pub stop_server: CancellationToken,
     /// Fires: nothing more is claimed.
@@ -89,17 +89,18 @@ impl Started {
             tracing::warn!("the server did not end in time");
         }
         self.worker.shutdown().await;
-        self.embedded.close().await;
+        self.instance.close().await;
     }
 }
 
 pub async fn start(context: &Context, options: &Options) -> Result<Started, Fault> {
     let ground = Ground::take(&context.config, options).await?;
-    let mut embedded = Embedded::open(&context.config).await?;
+    let mut instance = Instance::open(&context.config).await?;
     // Runs under way wait for a store that is full or away, instead of being given up.
-    embedded.world.limits.patient = true;
-    let worker = embedded.start_worker(&context.config).await?;
-    let mut started = ground.build(options, embedded, worker)?;
+    instance.world.limits.patient = true;
+    let serving = LaneConfig { lanes: Lane::ALL.to_vec(), slots: options.slots.get() };
+    let worker = instance.start_worker(&context.config, &serving).await?;
+    let mut started = ground.build(options, serving, instance, worker)?;
     // Whoever is told where the server is wants to run something. A large folder is looked at in the background.
     let known = started.known.wait_for(|known| *known);
     let _ = tokio::time::timeout(FIRST_LOOK, known).await;
@@ -117,7 +118,7 @@ struct Ground {
 
 impl Ground {
     async fn take(config: &Config, options: &Options) -> Result<Ground, Fault> {
-        Embedded::create_folder(config)?;
+        Instance::create_folder(config)?;
         let lock = lock(config).await?;
         let (listener, url) = listen(options).await?;
         let key_file = options.key_file.clone().unwrap_or_else(|| config.data.key());
@@ -136,13 +137,18 @@ impl Ground {
     }
 
     /// Starts the lanes, the loops and the server.
-    fn build(self, options: &Options, embedded: Embedded, worker: EmbeddedWorker) -> Result<Started, Fault> {
+    fn build(
+        self,
+        options: &Options,
+        serving: LaneConfig,
+        instance: Instance,
+        worker: InstanceWorker,
+    ) -> Result<Started, Fault> {
         let Ground { mut lock, listener, url, access, key_file } = self;
         let metrics = Metrics::install().map_err(|error| Fault::internal("INTERNAL", format!("metrics: {error}")))?;
         let (tasks, stop_loops, stop_server) = <(TaskTracker, CancellationToken, CancellationToken)>::default();
         let (handoff, stop_lanes, halt) = <(Handoff, CancellationToken, CancellationToken)>::default();
         let lanes = worker.lanes().accept(handoff.clone()).halt_on(halt.clone()).report_to(loops::count_ends(&tasks));
-        let serving = LaneConfig { lanes: Lane::ALL.to_vec(), slots: options.slots.get() };
         let (alive, stop) = (LanesAlive::default(), stop_lanes.clone());
         let (living, served) = (alive.living(), serving.clone());
         let lanes = tasks.spawn(async move {
@@ -150,17 +156,17 @@ impl Ground {
             lanes.serve(&served, stop).await
         });
         worker.sweep();
-        loops::start(&tasks, &stop_loops, &embedded, &metrics);
+        loops::start(&tasks, &stop_loops, &instance, &metrics);
         let folder = loops::runbook_folder(options.runbooks.as_deref());
-        let known = loops::follow(&tasks, stop_loops.clone(), embedded.runbooks.clone(), folder.as_deref());
-        let health = probes::health(&embedded, alive, folder, known.clone());
+        let known = loops::follow(&tasks, stop_loops.clone(), instance.runbooks.clone(), folder.as_deref());
+        let health = probes::health(&instance, alive, folder, known.clone());
         let parts = Parts { handoff, lanes: serving, access: access.clone(), health, metrics };
-        let services = services::all(&embedded, parts, &tasks, &stop_server);
+        let services = services::all(&instance, parts, &tasks, &stop_server);
         tasks.spawn(server::serve(listener, http::router(services), limits(), stop_server.clone()));
         tell(&mut lock, &url, key_file)?;
         Ok(Started {
             url,
-            embedded,
+            instance,
             worker,
             stop_server,
             stop_lanes,

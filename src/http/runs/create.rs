@@ -31,10 +31,13 @@ const NAMED: usize = 100;
 pub(super) async fn one(
     State(services): State<Services>,
     caller: Caller,
-    Keyed { body, once }: Keyed<CreateRun>,
+    Keyed { body, once, first }: Keyed<CreateRun>,
 ) -> Result<Response, Problem> {
     within_limits(&body)?;
-    let submissions = Reader::new(&services.runbooks, &caller).all(vec![body], false).await?;
+    let submissions = match Reader::new(&services.runbooks, &caller).all(vec![body], false).await {
+        Ok(submissions) => submissions,
+        Err(problem) => return idempotency::replayed_made(first.instead_of(problem).await?, "/v1/runs"),
+    };
     let now = services.clock.now();
     let answer = |rows: &[RunRow]| {
         let document = rows.first().map(|row| documents::run(row, now));
@@ -54,10 +57,17 @@ pub(super) async fn one(
 pub(super) async fn many(
     State(services): State<Services>,
     caller: Caller,
-    Keyed { body, once }: Keyed<CreateRuns>,
+    Keyed { body, once, first }: Keyed<CreateRuns>,
 ) -> Result<Response, Problem> {
     within_limits(&body)?;
-    let submissions = Reader::new(&services.runbooks, &caller).all(body.runs, true).await?;
+    let submissions = match Reader::new(&services.runbooks, &caller).all(body.runs, true).await {
+        Ok(submissions) => submissions,
+        Err(problem) => {
+            let answer = first.instead_of(problem).await?;
+            let request = answer.request;
+            return idempotency::replayed(answer, request);
+        }
+    };
     let refs = |rows: &[RunRow]| RunRefs { items: rows.iter().map(documents::run_ref).collect() };
     let answer = |rows: &[RunRow]| (201, serde_json::to_vec(&refs(rows)).unwrap_or_default());
     let key = once.map(|(key, request)| Once { key, request, answer: &answer });

@@ -55,7 +55,10 @@ pub(super) async fn writer(path: &Path) -> Result<SqliteConnection, StoreError> 
 /// Connections that only read, each from a snapshot of its own: they neither wait for the writer nor make
 /// it wait.
 pub(super) fn readers(path: &Path) -> SqlitePool {
-    SqlitePoolOptions::new().max_connections(READERS).connect_lazy_with(options(path).read_only(true))
+    // No question whether a connection still lives before each statement: it is in this process, and the question
+    // takes as long as most reads.
+    let pool = SqlitePoolOptions::new().max_connections(READERS).test_before_acquire(false);
+    pool.connect_lazy_with(options(path).read_only(true))
 }
 
 fn options(path: &Path) -> SqliteConnectOptions {

@@ -12,7 +12,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::ports::{Faults, FaultyStore, SimClock, SimExecutors, SimFeed, SimIds, SimLiveness, SimQueue, SimRest};
 use crate::{
     control::{
-        Archives, Arrivals, Claim, Committer, Handoff, Limits, Owner, Plans, Reaper, Runs, Segments, Signals, World,
+        Archives, Arrivals, Attendant, Claim, Committer, Handoff, Limits, Owner, Plans, Reaper, Runs, Segments,
+        Signals, World,
     },
     engine::testing::Rng,
     model::{Lane, TenantId, WorkerId},
@@ -109,9 +110,10 @@ impl Fleet {
         let tracker = TaskTracker::new();
         let committer = Committer::start(&world.store, 2, &tracker);
         let owner = Owner::new(world.clone(), committer, worker);
-        let liveness = Arc::new(SimLiveness { dead: self.dead.clone(), own: worker });
+        let liveness = Arc::new(SimLiveness { store: world.store.clone(), dead: self.dead.clone(), own: worker });
         let mut tasks = JoinSet::new();
-        tasks.spawn(Reaper::new(world.clone(), liveness, worker).run(CancellationToken::new()));
+        tasks.spawn(Reaper::new(world.clone(), liveness).run(CancellationToken::new()));
+        tasks.spawn(Attendant::new(world.clone(), worker).giving_back().run(CancellationToken::new()));
         let handoff = Handoff::default();
         let slots = Arc::new(Semaphore::new(2));
         let arrivals = handoff.open(Lane::A, owner.clone(), slots.clone());

@@ -124,6 +124,13 @@ fn a_key_starts_a_run_once() {
     assert_eq!(keyed(&room, "/v1/runs", "k-2", &greet("b")).status, 201);
     let batch = json!({"runs": [greet("c"), greet("d")]});
     let both = keyed(&room, "/v1/runs/batch", "k-3", &batch);
+    // Also when the runbook would not take these params any more.
+    let changed = "version: 1\nname: greet\nparams:\n  place: {type: string}\nsteps:\n- {id: hi, uses: log, with: {message: hi}}\n";
+    room.put("/v1/runbooks/greet", &json!({"source": changed})).ok(201);
+    keyed(&room, "/v1/runs", "k-4", &greet("a")).is_problem(422, "PARAMS_INVALID");
+    let kept = keyed(&room, "/v1/runs", "k-1", &greet("a"));
+    assert_eq!((kept.status, &kept.body, kept.header("location")), (201, &first.body, first.header("location")));
+    assert_eq!(keyed(&room, "/v1/runs/batch", "k-3", &batch).body, both.body);
     // Also after a restart.
     room.stop();
     room.launch();

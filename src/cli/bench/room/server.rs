@@ -34,7 +34,8 @@ pub struct Ground {
 impl Ground {
     /// Makes a folder called `name` in `place`, which must be on a disk.
     pub fn make(place: &Path, name: &str, env: BTreeMap<String, String>) -> Result<Ground, BenchError> {
-        let folder = place.join(name);
+        // The server works in a folder of its own, so a relative path would lead elsewhere.
+        let folder = std::path::absolute(place)?.join(name);
         fs::create_dir_all(folder.join("runbooks"))?;
         let ground = Ground { folder, program: std::env::current_exe()?, env };
         if is_tmpfs(&ground.folder)? {

@@ -1,15 +1,16 @@
--- Ended runs for measurements, as their owners would have left them. $1 JSON array of runs, with the keys that they get;
+-- Ended runs for measurements, as their owners would have left them; they count as archived, so that the archiver does not
+-- work through them meanwhile. $1 JSON array of runs, with the keys that they get;
 -- $2 of their labels, $3 of their events, $4 of their steps.
 BEGIN IMMEDIATE;
 
 INSERT INTO runs (
     key, id, tenant_id, lane, priority, status, claimable, epoch, version, claimed_by, claimed_at, heartbeat_at,
     signal_seq, signals_applied, sequence_head, stamp_head, recoveries, recoveries_applied, created_at, started_at,
-    ended_at, error, session_id
+    ended_at, error, session_id, archived_at
 )
 SELECT value ->> 0, unhex(value ->> 1), unhex(value ->> 2), value ->> 3, value ->> 4, value ->> 5, 0, 1, 2,
     unhex(value ->> 6), value ->> 8, value ->> 9, 0, 0, value ->> 7, value ->> 9, 0, 0, value ->> 8, value ->> 8,
-    value ->> 9, value ->> 10, unhex(value ->> 11)
+    value ->> 9, value ->> 10, unhex(value ->> 11), value ->> 9
 FROM jsonb_each($1);
 
 INSERT INTO run_inputs (

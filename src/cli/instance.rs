@@ -1,0 +1,138 @@
+//! The composition of the adapters: what commands work on, in one struct of ports.
+//!
+//! [`Instance`] is what commands need that only look or send a signal. [`InstanceWorker`] comes on top for
+//! those that execute: it has an id that it lives under, a committer, and the actions of this build.
+
+mod files;
+mod ledger;
+mod worker;
+
+use std::{fs::DirBuilder, io, os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc};
+
+pub use self::{
+    files::Files,
+    ledger::{Ledger, Rows},
+    worker::{InstanceWorker, supervisor_lock},
+};
+use super::{
+    config::Config,
+    fault::{Fault, io_fault},
+};
+use crate::{
+    actions::{self, Registry},
+    control::{Archives, Limits, Plans, Retention, Runbooks, Runs, Segments, Sessions, Signals, World},
+    feed::MemoryFeed,
+    model::{TenantId, WorkerId},
+    ports::Artifacts,
+    queue::ChannelQueue,
+    store::SqliteStore,
+    system::{
+        EnvSecrets, FlockLiveness, FolderBundles, FolderSpool, FolderWorkspaces, RandomIds, SecretMasks, SystemClock,
+    },
+    worker::LaneConfig,
+};
+
+/// An opened place where runs are kept.
+#[derive(Debug)]
+pub struct Instance {
+    /// Without actions: those are a worker's.
+    pub world: World,
+    pub runs: Runs,
+    pub runbooks: Runbooks,
+    pub files: Files,
+    pub retention: Retention,
+    /// The data folder: everything, or what a process needs besides the database.
+    pub folder: PathBuf,
+    pub ledger: Ledger,
+}
+
+impl Instance {
+    /// Opens the data folder (mode 0700), making it and the database as needed.
+    pub async fn open(config: &Config) -> Result<Instance, Fault> {
+        Instance::create_folder(config)?;
+        let files = Files::open(config)?;
+        let ledger = Ledger::Folder(Arc::new(SqliteStore::open(&config.data.database()).await?));
+        Instance::compose(config, files, ledger)
+    }
+
+    fn compose(config: &Config, files: Files, ledger: Ledger) -> Result<Instance, Fault> {
+        let folder = &config.data.folder;
+        let spool = FolderSpool::new(config.data.spool()).map_err(|error| unusable(config, &error))?;
+        let (rows, artifacts) = (ledger.rows(), files.artifacts.clone());
+        let world = World {
+            store: rows.clone(),
+            queue: Arc::new(ChannelQueue::new()),
+            feed: Arc::new(MemoryFeed::new()),
+            spool: Arc::new(spool),
+            clock: Arc::new(SystemClock),
+            ids: Arc::new(RandomIds),
+            secrets: Arc::new(EnvSecrets::new(config.secrets.variables.iter().cloned())),
+            masks: Arc::new(SecretMasks::default()),
+            executors: Arc::new(Registry::new([])),
+            workspaces: Arc::new(FolderWorkspaces::new(folder)),
+            bundles: Arc::new(FolderBundles::new(artifacts.clone(), folder.join("bundles"))),
+            archives: Archives::new(rows.clone(), artifacts),
+            segments: Segments::default(),
+            plans: Plans::new(rows.clone()),
+            signals: Signals::default(),
+            limits: Limits::default(),
+        };
+        let runs = Runs::new(world.clone(), TenantId::DEFAULT);
+        let runbooks = Runbooks::new(
+            rows,
+            world.bundles.clone(),
+            world.clock.clone(),
+            world.plans.clone(),
+            Arc::new(actions::catalog()),
+        );
+        let retention = Retention { runs: config.data.retention, ..Retention::default() };
+        Ok(Instance { world, runs, runbooks, files, retention, folder: folder.clone(), ledger })
+    }
+
+    /// Makes the data folder (mode 0700) if it is not there.
+    pub fn create_folder(config: &Config) -> Result<(), Fault> {
+        let mut builder = DirBuilder::new();
+        let created = builder.recursive(true).mode(0o700).create(&config.data.folder);
+        created.map_err(|error| unusable(config, &error))
+    }
+
+    /// The rows, for ports other than [`World`]'s.
+    pub fn rows(&self) -> Arc<dyn Rows> {
+        self.ledger.rows()
+    }
+
+    /// The contents of artifacts.
+    pub fn artifacts(&self) -> Arc<dyn Artifacts> {
+        self.files.artifacts.clone()
+    }
+
+    /// The service over sessions.
+    pub fn sessions(&self) -> Sessions {
+        let World { clock, ids, .. } = self.world.clone();
+        Sessions::new(self.rows(), self.rows(), clock, ids, TenantId::DEFAULT)
+    }
+
+    /// Makes this process a worker: from here on it may own runs.
+    /// `serving`: what it will claim from; nothing if it executes its own runs only.
+    pub async fn start_worker(&self, config: &Config, serving: &LaneConfig) -> Result<InstanceWorker, Fault> {
+        InstanceWorker::start(self, config, serving).await
+    }
+
+    /// Those of the known workers that are dead.
+    pub async fn dead_workers(&self, config: &Config) -> Result<Vec<WorkerId>, Fault> {
+        let owners = self.world.store.owners().await?;
+        Ok(FlockLiveness::new(config.data.workers(), []).dead(&owners))
+    }
+
+    /// Closes the database; every worker is shut down by now.
+    pub async fn close(self) {
+        let Instance { world, runs, runbooks, files, ledger, .. } = self;
+        drop((world, runs, runbooks, files));
+        ledger.close().await;
+    }
+}
+
+fn unusable(config: &Config, error: &io::Error) -> Fault {
+    let place = format!("the data folder `{}`", config.data.folder.display());
+    io_fault("DATA_DIR_UNUSABLE", &place, error).help("choose another one with --data-dir or OPSROOM_DATA_DIR")
+}

@@ -1,0 +1,137 @@
+//! The part of a process that executes runs.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::Instance;
+use crate::{
+    actions::{Deps, Registry},
+    cli::{
+        config::Config,
+        fault::{Fault, io_fault},
+        processes::LazyProcesses,
+    },
+    control::{Attendant, Committer, IndexedArtifacts, Owner, Reaper, World},
+    model::{TenantId, WorkerId},
+    ports::{Clock, Ids, WorkerRow},
+    system::{self, Burials, FolderWorkspaces, LockLiveness, RandomIds, SystemClock, WorkerLock},
+    worker::{LaneConfig, Lanes},
+};
+
+/// A worker of an instance.
+pub struct InstanceWorker {
+    pub id: WorkerId,
+    pub owner: Owner,
+    /// Finds the runs of dead processes.
+    reaper: Reaper,
+    world: World,
+    processes: Arc<LazyProcesses>,
+    /// Owners, the committer and the loops.
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    lock: WorkerLock,
+}
+
+impl std::fmt::Debug for InstanceWorker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("InstanceWorker").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// The lock that a worker's supervisor holds.
+pub fn supervisor_lock(config: &Config, worker: WorkerId) -> PathBuf {
+    system::supervisor_lock(&config.data.workers(), worker)
+}
+
+impl InstanceWorker {
+    pub(super) async fn start(
+        instance: &Instance,
+        config: &Config,
+        serving: &LaneConfig,
+    ) -> Result<InstanceWorker, Fault> {
+        let id = RandomIds.worker_id();
+        let workers = config.data.workers();
+        // Before anything is registered under the id: a free lock is a dead worker.
+        let lock = WorkerLock::acquire(&workers, id)
+            .map_err(|error| io_fault("DATA_DIR_UNUSABLE", &format!("`{}`", workers.display()), &error))?;
+        let processes = Arc::new(LazyProcesses::new(id, supervisor_lock(config, id)));
+        let registry = Registry::standard(&Deps {
+            processes: processes.clone(),
+            artifacts: Arc::new(IndexedArtifacts::new(
+                TenantId::DEFAULT,
+                instance.artifacts(),
+                instance.rows(),
+                instance.world.clock.clone(),
+            )),
+            base_env: config.processes.base_env.clone(),
+            http: Arc::new(config.http.to_config()),
+        });
+        let world = World { executors: Arc::new(registry), ..instance.world.clone() };
+        world.store.register_worker(&worker_row(id, serving), None).await?;
+        if let Err(error) = FolderWorkspaces::new(&config.data.folder).tidy() {
+            tracing::warn!(%error, "old working folders could not be removed");
+        }
+        let tasks = TaskTracker::new();
+        let committer = Committer::start(&world.store, instance.ledger.writers(), &tasks);
+        let liveness = Arc::new(LockLiveness::new(world.store.clone(), Burials::new(workers, [id])));
+        Ok(InstanceWorker {
+            id,
+            owner: Owner::new(world.clone(), committer, id),
+            reaper: Reaper::new(world.clone(), liveness),
+            world,
+            processes,
+            tasks,
+            stop: CancellationToken::new(),
+            lock,
+        })
+    }
+
+    /// The lanes of this worker.
+    pub fn lanes(&self) -> Lanes {
+        Lanes::new(self.owner.clone(), self.id, self.tasks.clone())
+    }
+
+    /// Passes signals of other processes on to the runs of this one, until the shutdown.
+    pub fn listen_for_signals(&self) {
+        self.tasks.spawn(Attendant::new(self.world.clone(), self.id).run(self.stop.clone()));
+    }
+
+    /// The same, and takes up what dead processes have left, until the shutdown.
+    pub fn sweep(&self) {
+        self.tasks.spawn(self.reaper.clone().run(self.stop.clone()));
+        self.tasks.spawn(Attendant::new(self.world.clone(), self.id).giving_back().run(self.stop.clone()));
+    }
+
+    /// Ends in order: loops and owners, processes, the worker's row, its lock. The owners are done by now.
+    pub async fn shutdown(self) {
+        let InstanceWorker { id, owner, reaper, world, processes, tasks, stop, lock } = self;
+        stop.cancel();
+        // The committer ends with its last sender.
+        drop((owner, reaper));
+        tasks.close();
+        tasks.wait().await;
+        processes.stop().await;
+        // A worker that still owns a run (its store failed) stays registered: dead, as its lock says.
+        if let Err(error) = world.store.forget_workers(&[id]).await {
+            tracing::warn!(%error, "the worker could not be removed from the store");
+        }
+        drop(lock);
+    }
+}
+
+fn worker_row(id: WorkerId, serving: &LaneConfig) -> WorkerRow {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    WorkerRow {
+        id,
+        tenant: TenantId::DEFAULT,
+        host,
+        pid: std::process::id(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        lanes: serving.lanes.clone(),
+        slots: u32::try_from(serving.slots).unwrap_or(u32::MAX),
+        labels: BTreeMap::new(),
+        started_at: SystemClock.now(),
+        draining: false,
+    }
+}
