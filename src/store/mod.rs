@@ -5,6 +5,7 @@
 //! [`ports::Store`](crate::ports::Store).
 
 mod check;
+mod listing;
 mod memory;
 mod sqlite;
 mod text;

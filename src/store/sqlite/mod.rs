@@ -48,6 +48,7 @@ use crate::{
         ClaimRequest, CommitAnswer, Creation, Idempotency, LiveCount, NewRun, Page, RunCommit, RunFilter, RunRow,
         SignalKind, SignalRow, StepRow, Store, StoreError, StoredEvent, WorkerRow,
     },
+    store::listing,
 };
 
 /// A store in one file that several processes of one machine may share.
@@ -240,7 +241,7 @@ impl Store for SqliteStore {
     }
 
     async fn runs(&self, tenant: TenantId, filter: &RunFilter) -> Result<Page<RunRow>, StoreError> {
-        list::runs(self, tenant, filter).await
+        listing::runs(self, tenant, filter).await
     }
 
     async fn live_counts(&self, tenant: TenantId) -> Result<Vec<LiveCount>, StoreError> {
