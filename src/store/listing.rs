@@ -160,6 +160,27 @@ impl Query<'_> {
         }
     }
 
+    /// Whether a source has exactly what the filter lets through.
+    pub fn is_just(&self, source: &Source) -> bool {
+        let filter = self.filter;
+        let given = [
+            !filter.status.is_empty(),
+            filter.lane.is_some(),
+            filter.runbook.is_some(),
+            filter.session.is_some(),
+            filter.trigger.is_some(),
+            filter.actor.is_some(),
+            self.text.is_some(),
+        ];
+        let given = given.into_iter().filter(|given| *given).count() + filter.labels.len();
+        match source.index {
+            Index::Live | Index::LiveAndEnded => false,
+            // All lanes are what there is without a filter, or with one that has no index.
+            Index::Lane => given == usize::from(filter.lane.is_some()),
+            _ => given == 1,
+        }
+    }
+
     /// Of each range so many runs tell its density, and the range after so many is the middle one.
     pub fn density(&self, source: &Source) -> (usize, usize) {
         let ranges = self.ranges(source).max(1);

@@ -5,12 +5,12 @@
 -- that one finds the key known; if not, that one creates.
 WITH kept AS (
     INSERT INTO idempotency_keys (tenant_id, key, body_digest, status, body, created_at)
-    SELECT $2, $7, $8, $9, $10, $11 WHERE $7 IS NOT NULL
+    SELECT $2, $7, $8, $9, $10, $11 WHERE $7::text IS NOT NULL
     ON CONFLICT (tenant_id, key) DO NOTHING
     RETURNING 1
 ), created AS (
     INSERT INTO sessions (id, tenant_id, name, labels, created_at, created_by)
-    SELECT $1, $2, $3, $4, $5, $6
+    SELECT $1, $2, $3, $4::jsonb, $5, $6
     WHERE $7 IS NULL OR EXISTS (SELECT 1 FROM kept)
     RETURNING 1
 )

@@ -5,8 +5,8 @@ SELECT
     runs.id, runs.tenant_id, runs.lane, runs.priority, runs.status, runs.waiting_on, runs.claimable, runs.epoch,
     runs.version, runs.claimed_by, runs.claimed_at, runs.wake_at, runs.signal_seq,
     runs.signals_applied, runs.sequence_head, runs.stamp_head, runs.recoveries, runs.recoveries_applied,
-    runs.created_at, runs.started_at, runs.ended_at, runs.error, i.runbook, i.plan_digest, i.steps_total,
-    i.runbook_version, runs.session_id, i.trigger_kind, i.trigger_actor, i.labels, i.params,
+    runs.created_at, runs.started_at, runs.ended_at, runs.error::text, i.runbook, i.plan_digest, i.steps_total,
+    i.runbook_version, runs.session_id, i.trigger_kind, i.trigger_actor, i.labels::text, i.params::text,
     -- An owned run was last heard of when it or its worker was.
     greatest(runs.heartbeat_at, w.beat_at) AS heartbeat_at
 FROM picked
