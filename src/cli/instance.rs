@@ -29,6 +29,7 @@ use crate::{
     system::{
         EnvSecrets, FlockLiveness, FolderBundles, FolderSpool, FolderWorkspaces, RandomIds, SecretMasks, SystemClock,
     },
+    worker::LaneConfig,
 };
 
 /// An opened place where runs are kept.
@@ -111,13 +112,13 @@ impl Instance {
     }
 
     /// Makes this process a worker: from here on it may own runs.
-    pub async fn start_worker(&self, config: &Config) -> Result<InstanceWorker, Fault> {
-        InstanceWorker::start(self, config).await
+    /// `serving`: what it will claim from; nothing if it executes its own runs only.
+    pub async fn start_worker(&self, config: &Config, serving: &LaneConfig) -> Result<InstanceWorker, Fault> {
+        InstanceWorker::start(self, config, serving).await
     }
 
     /// Those of the known workers that are dead.
     pub async fn dead_workers(&self, config: &Config) -> Result<Vec<WorkerId>, Fault> {
-        use crate::ports::Liveness as _;
         let owners = self.world.store.owners().await?;
         Ok(FlockLiveness::new(config.data.workers(), []).dead(&owners))
     }

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use async_trait::async_trait;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -24,7 +25,7 @@ use crate::{
     control::{Owned, Reaper, RunView},
     http::documents,
     model::{Lane, Millis, RunId, RunStatus, TenantId, WaitingOn, WorkerId},
-    ports::{Liveness, RunFilter},
+    ports::{Liveness, RunFilter, StoreError},
     system::{Burials, FlockLiveness},
     worker::{Ended, LaneConfig},
 };
@@ -81,7 +82,7 @@ pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
         let instance = Instance::open(&context.config).await?;
         let burials = Burials::new(context.config.data.workers(), []);
         let buried = bury(context, &burials, instance.dead_workers(&context.config).await?).await;
-        let worker = instance.start_worker(&context.config).await?;
+        let worker = instance.start_worker(&context.config, &serving()).await?;
         let outcome = finish(context, options, &instance, &worker, buried, interrupts).await;
         let killed = burials.killed();
         worker.shutdown().await;
@@ -89,6 +90,10 @@ pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
         instance.close().await;
         Ok(code)
     })
+}
+
+fn serving() -> LaneConfig {
+    LaneConfig { lanes: Lane::ALL.to_vec(), slots: SLOTS }
 }
 
 /// Makes sure that nothing of the dead workers' steps lives on; answers whose.
@@ -108,9 +113,10 @@ async fn bury(context: &Context, burials: &Burials, dead: Vec<WorkerId>) -> Vec<
 /// Only they are dead: whoever dies from now on may have steps that still run.
 struct Buried(Vec<WorkerId>);
 
+#[async_trait]
 impl Liveness for Buried {
-    fn dead(&self, owners: &[WorkerId]) -> Vec<WorkerId> {
-        owners.iter().copied().filter(|owner| self.0.contains(owner)).collect()
+    async fn dead(&self) -> Result<Vec<WorkerId>, StoreError> {
+        Ok(self.0.clone())
     }
 }
 
@@ -124,7 +130,7 @@ async fn finish(
     mut interrupts: Interrupts,
 ) -> Result<Outcome, Fault> {
     let world = worker.owner.world().clone();
-    Reaper::new(world, Arc::new(Buried(buried.clone())), worker.id).sweep().await?;
+    Reaper::new(world, Arc::new(Buried(buried.clone()))).sweep().await?;
     let locks = FlockLiveness::new(context.config.data.workers(), [worker.id]);
     for dead in buried {
         // A file that stays says the same.
@@ -133,7 +139,7 @@ async fn finish(
     worker.listen_for_signals();
     let (sender, mut ended) = mpsc::unbounded_channel();
     let stop = CancellationToken::new();
-    let lanes = LaneConfig { lanes: Lane::ALL.to_vec(), slots: SLOTS };
+    let lanes = serving();
     let mut serving = std::pin::pin!(worker.lanes().report_to(sender).serve(&lanes, stop.clone()));
     let mut outcome = Outcome::default();
     let mut look = tokio::time::interval(LOOK);

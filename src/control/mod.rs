@@ -2,11 +2,12 @@
 //!
 //! `owner` drives one run: input, decision, commit, effects. `committer` groups the commits of many
 //! owners into one transaction. `runs` creates, signals and shows runs. `reaper` takes back what dead
-//! workers left. No rule about what may happen to a run is here: those are in [`crate::engine`].
+//! workers left, `attendant` looks after those of one worker. No rule about what may happen to a run is here: those are in [`crate::engine`].
 
 mod archive;
 mod artifacts;
 mod attempt;
+mod attendant;
 mod committer;
 mod events;
 mod handoff;
@@ -44,6 +45,7 @@ use crate::{
 pub use archive::{ArchiveError, Archiver, Archives, Damage};
 pub use artifacts::{ArtifactsError, IndexedArtifacts, NewArtifact, RunArtifacts, Upload};
 pub use attempt::render;
+pub use attendant::Attendant;
 pub use committer::{CommitError, Committer, Terms};
 pub use handoff::{Arrivals, Handoff};
 pub use history::{EventPage, EventRange, History, HistoryError, HistoryReader, KEPT, RangeError, parse_cursor};

@@ -21,6 +21,7 @@ mod sessions;
 mod spool;
 mod store;
 mod time;
+mod workers;
 mod workspaces;
 
 pub use archives::{ArchiveRow, ArchiveStore, EndedRun};
@@ -44,7 +45,8 @@ pub use sessions::{SessionChange, SessionFilter, SessionRow, SessionStore};
 pub use spool::Spool;
 pub use store::{
     ClaimRequest, CommitAnswer, Creation, Idempotency, LabelFilter, LiveCount, NewRun, Page, RunBirth, RunCommit,
-    RunFilter, RunRow, SignalKind, SignalRow, StepRow, Store, StoreError, StoredEvent, Trigger, WorkerRow,
+    RunFilter, RunRow, SignalKind, SignalRow, StepRow, Store, StoreError, StoredEvent, Trigger,
 };
 pub use time::{Clock, Ids};
+pub use workers::{Beat, ExpiredWorkers, WorkerRow, WorkerState};
 pub use workspaces::{ARTIFACTS, Workspaces};

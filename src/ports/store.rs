@@ -1,12 +1,12 @@
 //! The store: what is true. SQL holds no rule about runs; it keeps what the engine decided and guards
 //! every write by ownership.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde_json::{Map, Value};
 
-use super::IdempotentAnswer;
+use super::{Beat, ExpiredWorkers, IdempotentAnswer, WorkerRow, WorkerState};
 use crate::model::{
     Attempt, Digest, Epoch, EventKind, Failure, Lane, Micros, RunId, RunStatus, SessionId, StepIx, StepStatus,
     TenantId, WaitingOn, WorkerId,
@@ -296,17 +296,6 @@ pub struct SignalRow {
     pub kind: SignalKind,
 }
 
-/// A worker process.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WorkerRow {
-    pub id: WorkerId,
-    pub tenant: TenantId,
-    pub host: String,
-    pub pid: u32,
-    pub version: String,
-    pub started_at: Micros,
-}
-
 /// The key of a request that creates something, and the answer to keep under it.
 #[derive(Debug, Clone)]
 pub struct Idempotency {
@@ -421,10 +410,28 @@ pub trait Store: Send + Sync {
     /// Runs owned by `worker` that have signals not yet taken in.
     async fn signalled(&self, worker: WorkerId) -> Result<Vec<RunId>, StoreError>;
 
-    async fn register_worker(&self, worker: &WorkerRow) -> Result<(), StoreError>;
+    /// Makes a worker known, before it owns anything; of one that is known it is a beat. `lease` as for `beat`.
+    async fn register_worker(&self, worker: &WorkerRow, lease: Option<Duration>) -> Result<Beat, StoreError>;
 
-    /// Shows that the worker lives: views show the latest of this and a run's own `heartbeat_at`.
-    async fn beat(&self, worker: WorkerId, at: Micros) -> Result<(), StoreError>;
+    /// Shows that the worker lives, by the store's own clock: views show the latest of this and a run's own
+    /// `heartbeat_at`. With a lease, the worker counts as living for so long from now; a lease that has run out is never
+    /// prolonged. Without one, something else tells whether it lives.
+    async fn beat(&self, worker: WorkerId, lease: Option<Duration>) -> Result<Beat, StoreError>;
+
+    /// Declares dead, for good, whose lease has run out by the store's own clock, and answers all who are dead and
+    /// known, or own runs without being known; at most `limit`. Workers without a lease never are.
+    async fn expired_workers(&self, limit: usize) -> Result<ExpiredWorkers, StoreError>;
+
+    /// The workers of a tenant with an id above `after`, in the order of their ids, which is that of their starts.
+    async fn workers(
+        &self,
+        tenant: TenantId,
+        after: Option<WorkerId>,
+        limit: usize,
+    ) -> Result<Page<WorkerState>, StoreError>;
+
+    /// Asks a worker to drain; it learns of it with its next beat. Answers whether there is such a worker.
+    async fn drain_worker(&self, tenant: TenantId, worker: WorkerId) -> Result<bool, StoreError>;
 
     /// Removes workers that own nothing any more.
     async fn forget_workers(&self, workers: &[WorkerId]) -> Result<(), StoreError>;

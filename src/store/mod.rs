@@ -7,8 +7,10 @@
 mod check;
 mod listing;
 mod memory;
+mod postgres;
 mod sqlite;
 mod text;
 
 pub use memory::MemoryStore;
+pub use postgres::{BadUrl, MigrationState, PgConfig, PgSchema, PgStore, Pooling, SCHEMES as POSTGRES_SCHEMES};
 pub use sqlite::{EndedRun, SqliteStore};

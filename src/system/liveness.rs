@@ -14,7 +14,7 @@ use std::{
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::{model::WorkerId, ports::Liveness};
+use crate::model::WorkerId;
 
 /// The sign of life of this process. Dropping it, or dying, is death.
 #[derive(Debug)]
@@ -58,6 +58,25 @@ impl FlockLiveness {
         FlockLiveness { folder: folder.into(), own: own.into_iter().collect() }
     }
 
+    /// Those of `workers` whose locks are free.
+    pub fn dead(&self, workers: &[WorkerId]) -> Vec<WorkerId> {
+        workers.iter().copied().filter(|worker| self.is_dead(*worker)).collect()
+    }
+
+    /// Every worker that has left a file of its own or of its supervisor in the folder, living or dead.
+    pub fn known(&self) -> io::Result<Vec<WorkerId>> {
+        let entries = match std::fs::read_dir(&self.folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let id =
+            |entry: io::Result<std::fs::DirEntry>| entry.ok()?.file_name().to_str()?.split('.').next()?.parse().ok();
+        let mut workers: Vec<WorkerId> = entries.filter_map(id).collect();
+        workers.sort_unstable();
+        workers.dedup();
+        Ok(workers)
+    }
+
     /// Removes the lock file of a dead worker that owns nothing any more. A live one's is left alone.
     pub fn forget(&self, worker: WorkerId) -> io::Result<()> {
         if self.is_dead(worker) { remove_if_there(&lock_path(&self.folder, worker)) } else { Ok(()) }
@@ -73,12 +92,6 @@ impl FlockLiveness {
             // The folder itself gone (not mounted) says nothing about anybody.
             Err(error) => error.kind() == io::ErrorKind::NotFound && self.folder.is_dir(),
         }
-    }
-}
-
-impl Liveness for FlockLiveness {
-    fn dead(&self, owners: &[WorkerId]) -> Vec<WorkerId> {
-        owners.iter().copied().filter(|owner| self.is_dead(*owner)).collect()
     }
 }
 
@@ -139,6 +152,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         assert!(FlockLiveness::new(folder.path(), [ONE]).dead(&[ONE]).is_empty());
         assert!(FlockLiveness::new(folder.path().join("gone"), []).dead(&[ONE]).is_empty());
+    }
+
+    #[test]
+    fn whoever_left_a_file_is_known() {
+        let folder = tempfile::tempdir().unwrap();
+        let liveness = FlockLiveness::new(folder.path(), []);
+        assert!(FlockLiveness::new(folder.path().join("gone"), []).known().unwrap().is_empty());
+        std::fs::write(folder.path().join(format!("{TWO}.supervisor.lock")), "").unwrap();
+        std::fs::write(folder.path().join("notes.txt"), "").unwrap();
+        let _lock = WorkerLock::acquire(folder.path(), ONE).unwrap();
+        assert_eq!(liveness.known().unwrap(), [ONE, TWO]);
     }
 
     #[test]

@@ -25,7 +25,7 @@ mod workspaces;
 pub use artifacts::FolderArtifacts;
 pub use beside::gather;
 pub use bundles::FolderBundles;
-pub use burials::{Burials, supervisor_lock};
+pub use burials::{Burials, LockLiveness, supervisor_lock};
 pub use clock::SystemClock;
 pub use ids::RandomIds;
 pub use key::{fresh_secret, local_key, read_key};

@@ -14,7 +14,8 @@ use crate::{
 };
 
 /// Which lanes a process serves.
-#[derive(Debug, Clone)]
+/// By default none.
+#[derive(Debug, Clone, Default)]
 pub struct LaneConfig {
     pub lanes: Vec<Lane>,
     /// Runs under way at once, per lane.

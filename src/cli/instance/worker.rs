@@ -1,6 +1,6 @@
 //! The part of a process that executes runs.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -12,19 +12,19 @@ use crate::{
         fault::{Fault, io_fault},
         processes::LazyProcesses,
     },
-    control::{Committer, IndexedArtifacts, Owner, Reaper, World},
+    control::{Attendant, Committer, IndexedArtifacts, Owner, Reaper, World},
     model::{TenantId, WorkerId},
     ports::{Clock, Ids, WorkerRow},
-    system::{self, Burials, FolderWorkspaces, RandomIds, SystemClock, WorkerLock},
-    worker::Lanes,
+    system::{self, Burials, FolderWorkspaces, LockLiveness, RandomIds, SystemClock, WorkerLock},
+    worker::{LaneConfig, Lanes},
 };
 
 /// A worker of an instance.
 pub struct InstanceWorker {
     pub id: WorkerId,
     pub owner: Owner,
-    /// With the signals of other processes it also finds the runs of dead ones.
-    pub reaper: Reaper,
+    /// Finds the runs of dead processes.
+    reaper: Reaper,
     world: World,
     processes: Arc<LazyProcesses>,
     /// Owners, the committer and the loops.
@@ -45,7 +45,11 @@ pub fn supervisor_lock(config: &Config, worker: WorkerId) -> PathBuf {
 }
 
 impl InstanceWorker {
-    pub(super) async fn start(instance: &Instance, config: &Config) -> Result<InstanceWorker, Fault> {
+    pub(super) async fn start(
+        instance: &Instance,
+        config: &Config,
+        serving: &LaneConfig,
+    ) -> Result<InstanceWorker, Fault> {
         let id = RandomIds.worker_id();
         let workers = config.data.workers();
         // Before anything is registered under the id: a free lock is a dead worker.
@@ -64,17 +68,17 @@ impl InstanceWorker {
             http: Arc::new(config.http.to_config()),
         });
         let world = World { executors: Arc::new(registry), ..instance.world.clone() };
-        world.store.register_worker(&worker_row(id)).await?;
+        world.store.register_worker(&worker_row(id, serving), None).await?;
         if let Err(error) = FolderWorkspaces::new(&config.data.folder).tidy() {
             tracing::warn!(%error, "old working folders could not be removed");
         }
         let tasks = TaskTracker::new();
         let committer = Committer::start(&world.store, instance.ledger.writers(), &tasks);
-        let liveness = Arc::new(Burials::new(workers, [id]));
+        let liveness = Arc::new(LockLiveness::new(world.store.clone(), Burials::new(workers, [id])));
         Ok(InstanceWorker {
             id,
             owner: Owner::new(world.clone(), committer, id),
-            reaper: Reaper::new(world.clone(), liveness, id),
+            reaper: Reaper::new(world.clone(), liveness),
             world,
             processes,
             tasks,
@@ -90,12 +94,13 @@ impl InstanceWorker {
 
     /// Passes signals of other processes on to the runs of this one, until the shutdown.
     pub fn listen_for_signals(&self) {
-        self.tasks.spawn(self.reaper.clone().run_signals(self.stop.clone()));
+        self.tasks.spawn(Attendant::new(self.world.clone(), self.id).run(self.stop.clone()));
     }
 
     /// The same, and takes up what dead processes have left, until the shutdown.
     pub fn sweep(&self) {
         self.tasks.spawn(self.reaper.clone().run(self.stop.clone()));
+        self.tasks.spawn(Attendant::new(self.world.clone(), self.id).giving_back().run(self.stop.clone()));
     }
 
     /// Ends in order: loops and owners, processes, the worker's row, its lock. The owners are done by now.
@@ -115,7 +120,7 @@ impl InstanceWorker {
     }
 }
 
-fn worker_row(id: WorkerId) -> WorkerRow {
+fn worker_row(id: WorkerId, serving: &LaneConfig) -> WorkerRow {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     WorkerRow {
         id,
@@ -123,6 +128,10 @@ fn worker_row(id: WorkerId) -> WorkerRow {
         host,
         pid: std::process::id(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        lanes: serving.lanes.clone(),
+        slots: u32::try_from(serving.slots).unwrap_or(u32::MAX),
+        labels: BTreeMap::new(),
         started_at: SystemClock.now(),
+        draining: false,
     }
 }

@@ -25,6 +25,7 @@ use crate::{
     control::{Owned, Submission, Wishes},
     model::{Event, RunId, SessionId, TenantId},
     ports::{Subscription, Trigger},
+    worker::LaneConfig,
 };
 
 pub fn run(context: &Context, options: &Options) -> Result<u8, Fault> {
@@ -47,7 +48,7 @@ pub fn run(context: &Context, options: &Options) -> Result<u8, Fault> {
         if !bundle.is_empty() {
             instance.world.bundles.put(&bundle).await?;
         }
-        let worker = instance.start_worker(&context.config).await?;
+        let worker = instance.start_worker(&context.config, &LaneConfig::default()).await?;
         let ended = drive(context, options, &instance, &worker, submission, interrupts).await;
         worker.shutdown().await;
         instance.close().await;

@@ -98,8 +98,9 @@ pub async fn start(context: &Context, options: &Options) -> Result<Started, Faul
     let mut instance = Instance::open(&context.config).await?;
     // Runs under way wait for a store that is full or away, instead of being given up.
     instance.world.limits.patient = true;
-    let worker = instance.start_worker(&context.config).await?;
-    let mut started = ground.build(options, instance, worker)?;
+    let serving = LaneConfig { lanes: Lane::ALL.to_vec(), slots: options.slots.get() };
+    let worker = instance.start_worker(&context.config, &serving).await?;
+    let mut started = ground.build(options, serving, instance, worker)?;
     // Whoever is told where the server is wants to run something. A large folder is looked at in the background.
     let known = started.known.wait_for(|known| *known);
     let _ = tokio::time::timeout(FIRST_LOOK, known).await;
@@ -136,13 +137,18 @@ impl Ground {
     }
 
     /// Starts the lanes, the loops and the server.
-    fn build(self, options: &Options, instance: Instance, worker: InstanceWorker) -> Result<Started, Fault> {
+    fn build(
+        self,
+        options: &Options,
+        serving: LaneConfig,
+        instance: Instance,
+        worker: InstanceWorker,
+    ) -> Result<Started, Fault> {
         let Ground { mut lock, listener, url, access, key_file } = self;
         let metrics = Metrics::install().map_err(|error| Fault::internal("INTERNAL", format!("metrics: {error}")))?;
         let (tasks, stop_loops, stop_server) = <(TaskTracker, CancellationToken, CancellationToken)>::default();
         let (handoff, stop_lanes, halt) = <(Handoff, CancellationToken, CancellationToken)>::default();
         let lanes = worker.lanes().accept(handoff.clone()).halt_on(halt.clone()).report_to(loops::count_ends(&tasks));
-        let serving = LaneConfig { lanes: Lane::ALL.to_vec(), slots: options.slots.get() };
         let (alive, stop) = (LanesAlive::default(), stop_lanes.clone());
         let (living, served) = (alive.living(), serving.clone());
         let lanes = tasks.spawn(async move {

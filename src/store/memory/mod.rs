@@ -11,31 +11,71 @@ mod run;
 mod runbooks;
 mod sessions;
 mod state;
+mod workers;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
+use tokio::time::Instant;
 
 use self::state::State;
 use crate::{
     model::{Digest, Epoch, Lane, Micros, RunId, RunStatus, TenantId, WorkerId},
     ports::{
-        ClaimRequest, CommitAnswer, Creation, Idempotency, LiveCount, NewRun, Page, RunCommit, RunFilter, RunRow,
-        SignalKind, SignalRow, StepRow, Store, StoreError, StoredEvent, WorkerRow,
+        Beat, ClaimRequest, Clock, CommitAnswer, Creation, ExpiredWorkers, Idempotency, LiveCount, NewRun, Page,
+        RunCommit, RunFilter, RunRow, SignalKind, SignalRow, StepRow, Store, StoreError, StoredEvent, WorkerRow,
+        WorkerState,
     },
     store::check::Once,
 };
 
 /// A store that lives in this process only.
-#[derive(Debug, Default)]
 pub struct MemoryStore {
     state: Mutex<State>,
+    clock: Time,
+}
+
+/// What the store calls now.
+enum Time {
+    Given(Arc<dyn Clock>),
+    /// The time since it was made, from a day long past: the same in every test, and paused with tokio's.
+    Own(Instant),
+}
+
+/// When the stores without a clock were made.
+const MADE: Micros = Micros(1_700_000_000_000_000);
+
+impl Default for MemoryStore {
+    fn default() -> MemoryStore {
+        MemoryStore { state: Mutex::default(), clock: Time::Own(Instant::now()) }
+    }
+}
+
+impl std::fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("MemoryStore").field("state", &self.state).finish_non_exhaustive()
+    }
 }
 
 impl MemoryStore {
     /// An empty store.
     pub fn new() -> MemoryStore {
         MemoryStore::default()
+    }
+
+    /// An empty store whose own time is this clock's.
+    pub fn with_clock(clock: Arc<dyn Clock>) -> MemoryStore {
+        MemoryStore { clock: Time::Given(clock), ..MemoryStore::default() }
+    }
+
+    fn now(&self) -> Micros {
+        match &self.clock {
+            Time::Given(clock) => clock.now(),
+            Time::Own(made) => Micros(MADE.0 + i64::try_from(made.elapsed().as_micros()).unwrap_or(0)),
+        }
     }
 
     /// A verb changes nothing before it has checked everything, so the state is whole even after a
@@ -91,14 +131,30 @@ impl Store for MemoryStore {
         Ok(self.state().signalled(worker))
     }
 
-    async fn register_worker(&self, worker: &WorkerRow) -> Result<(), StoreError> {
-        self.state().register_worker(worker);
-        Ok(())
+    async fn register_worker(&self, worker: &WorkerRow, lease: Option<Duration>) -> Result<Beat, StoreError> {
+        Ok(self.state().register_worker(worker, self.now(), lease))
     }
 
-    async fn beat(&self, worker: WorkerId, at: Micros) -> Result<(), StoreError> {
-        self.state().beat(worker, at);
-        Ok(())
+    async fn beat(&self, worker: WorkerId, lease: Option<Duration>) -> Result<Beat, StoreError> {
+        Ok(self.state().beat(worker, self.now(), lease))
+    }
+
+    async fn expired_workers(&self, limit: usize) -> Result<ExpiredWorkers, StoreError> {
+        let now = self.now();
+        Ok(ExpiredWorkers { now, server: 0, workers: self.state().expired_workers(now, limit) })
+    }
+
+    async fn workers(
+        &self,
+        tenant: TenantId,
+        after: Option<WorkerId>,
+        limit: usize,
+    ) -> Result<Page<WorkerState>, StoreError> {
+        Ok(self.state().workers(tenant, after, limit, self.now()))
+    }
+
+    async fn drain_worker(&self, tenant: TenantId, worker: WorkerId) -> Result<bool, StoreError> {
+        Ok(self.state().drain_worker(tenant, worker))
     }
 
     async fn forget_workers(&self, workers: &[WorkerId]) -> Result<(), StoreError> {

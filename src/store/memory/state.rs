@@ -5,12 +5,12 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-use super::{archives::Archives, artifacts::Artifacts, list, run::Run, runbooks::Runbooks};
+use super::{archives::Archives, artifacts::Artifacts, list, run::Run, runbooks::Runbooks, workers::Worker};
 use crate::{
     model::{Digest, Epoch, Lane, Micros, RunId, RunStatus, SessionId, TenantId, WorkerId},
     ports::{
         ClaimRequest, CommitAnswer, Creation, Idempotency, IdempotentAnswer, LiveCount, NewRun, Page, RunCommit,
-        RunFilter, RunRow, SessionRow, StoreError, WorkerRow,
+        RunFilter, RunRow, SessionRow, StoreError,
     },
     store::check::{self, Once},
 };
@@ -19,7 +19,7 @@ use crate::{
 pub(super) struct State {
     plans: BTreeMap<(TenantId, Digest), Plan>,
     runs: BTreeMap<RunId, Run>,
-    workers: BTreeMap<WorkerId, Worker>,
+    pub(super) workers: BTreeMap<WorkerId, Worker>,
     pub(super) archives: Archives,
     pub(super) artifacts: Artifacts,
     /// Of writes, by tenant and key.
@@ -32,13 +32,6 @@ pub(super) struct State {
 struct Plan {
     plan: Vec<u8>,
     source: String,
-}
-
-#[derive(Debug)]
-struct Worker {
-    #[expect(dead_code, reason = "views of workers come with the board")]
-    row: WorkerRow,
-    beat_at: Micros,
 }
 
 impl State {
@@ -169,27 +162,6 @@ impl State {
             .filter(|run| run.owner() == Some(worker) && run.row.signal_seq > run.row.signals_applied)
             .map(|run| run.row.id)
             .collect()
-    }
-
-    pub(super) fn register_worker(&mut self, worker: &WorkerRow) {
-        self.workers.entry(worker.id).or_insert_with(|| Worker { row: worker.clone(), beat_at: worker.started_at });
-    }
-
-    pub(super) fn beat(&mut self, worker: WorkerId, at: Micros) {
-        if let Some(worker) = self.workers.get_mut(&worker) {
-            worker.beat_at = worker.beat_at.max(at);
-        }
-    }
-
-    pub(super) fn forget_workers(&mut self, workers: &[WorkerId]) {
-        let busy: BTreeSet<WorkerId> = self.runs.values().filter_map(Run::owner).collect();
-        self.workers.retain(|id, _| busy.contains(id) || !workers.contains(id));
-    }
-
-    pub(super) fn owners(&self) -> Vec<WorkerId> {
-        let all: BTreeSet<WorkerId> =
-            self.workers.keys().copied().chain(self.runs.values().filter_map(Run::owner)).collect();
-        all.into_iter().collect()
     }
 
     pub(super) fn requeue(&mut self, dead: &[WorkerId], limit: usize) -> Vec<(RunId, Lane)> {

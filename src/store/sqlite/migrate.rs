@@ -33,6 +33,8 @@ const MIGRATIONS: &[Migration] = &[
     migration!("0004_runbooks"),
     migration!("0005_archives"),
     migration!("0006_idempotency"),
+    migration!("0007_roles"),
+    migration!("0008_leases"),
 ];
 
 /// Brings the schema up to this build's version.

@@ -25,6 +25,7 @@ mod rows;
 mod runbooks;
 mod seed;
 mod sessions;
+mod workers;
 mod writer;
 
 use std::{path::Path, time::Duration};
@@ -45,8 +46,8 @@ use self::{
 use crate::{
     model::{Digest, Epoch, Lane, Micros, RunId, RunStatus, TenantId, WaitingOn, WorkerId},
     ports::{
-        ClaimRequest, CommitAnswer, Creation, Idempotency, LiveCount, NewRun, Page, RunCommit, RunFilter, RunRow,
-        SignalKind, SignalRow, StepRow, Store, StoreError, StoredEvent, WorkerRow,
+        Beat, ClaimRequest, CommitAnswer, Creation, ExpiredWorkers, Idempotency, LiveCount, NewRun, Page, RunCommit,
+        RunFilter, RunRow, SignalKind, SignalRow, StepRow, Store, StoreError, StoredEvent, WorkerRow, WorkerState,
     },
     store::listing,
 };
@@ -174,20 +175,30 @@ impl Store for SqliteStore {
         rows.iter().map(|row| rows::id_of("runs", "id", row).map(RunId)).collect()
     }
 
-    async fn register_worker(&self, worker: &WorkerRow) -> Result<(), StoreError> {
-        let arguments = arguments!(
-            id(worker.id.0),
-            id(worker.tenant.0),
-            worker.host.clone(),
-            i64::from(worker.pid),
-            worker.version.clone(),
-            worker.started_at.0
-        );
-        self.write(include_str!("queries/register_worker.sql"), arguments).await.map(drop)
+    async fn register_worker(&self, worker: &WorkerRow, lease: Option<Duration>) -> Result<Beat, StoreError> {
+        workers::register(self, worker, lease).await
     }
 
-    async fn beat(&self, worker: WorkerId, at: Micros) -> Result<(), StoreError> {
-        self.write(include_str!("queries/beat.sql"), arguments!(id(worker.0), at.0)).await.map(drop)
+    async fn beat(&self, worker: WorkerId, lease: Option<Duration>) -> Result<Beat, StoreError> {
+        workers::beat(self, worker, lease).await
+    }
+
+    async fn expired_workers(&self, limit: usize) -> Result<ExpiredWorkers, StoreError> {
+        workers::expired(self, limit).await
+    }
+
+    async fn workers(
+        &self,
+        tenant: TenantId,
+        after: Option<WorkerId>,
+        limit: usize,
+    ) -> Result<Page<WorkerState>, StoreError> {
+        workers::list(self, tenant, after, limit).await
+    }
+
+    async fn drain_worker(&self, tenant: TenantId, worker: WorkerId) -> Result<bool, StoreError> {
+        let arguments = arguments!(id(worker.0), id(tenant.0));
+        Ok(!self.write(include_str!("queries/drain_worker.sql"), arguments).await?.is_empty())
     }
 
     async fn forget_workers(&self, workers: &[WorkerId]) -> Result<(), StoreError> {

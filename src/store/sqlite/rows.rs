@@ -92,7 +92,7 @@ impl Place {
         word.parse().map_err(|why| self.corrupt(column, why))
     }
 
-    fn json<T: DeserializeOwned>(&self, column: &'static str, text: &str) -> Result<T, StoreError> {
+    pub(super) fn json<T: DeserializeOwned>(&self, column: &'static str, text: &str) -> Result<T, StoreError> {
         serde_json::from_str(text).map_err(|why| self.corrupt(column, why))
     }
 

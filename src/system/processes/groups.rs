@@ -62,6 +62,12 @@ pub fn kill_leftovers(_dead: &[crate::model::WorkerId]) -> usize {
     0
 }
 
+/// There are no supervisors here.
+#[cfg(not(target_os = "linux"))]
+pub fn kill_supervisor(_dead: crate::model::WorkerId) -> bool {
+    false
+}
+
 #[async_trait]
 impl Processes for Grouped {
     async fn spawn(&self, spec: ProcessSpec) -> Result<Box<dyn Process>, SpawnError> {

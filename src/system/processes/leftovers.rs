@@ -49,6 +49,19 @@ pub fn kill_leftovers(dead: &[WorkerId]) -> usize {
     killed.len()
 }
 
+/// Kills the supervisor of a dead worker; answers whether there was one. Its trees die with it or are left to
+/// [`kill_leftovers`].
+pub fn kill_supervisor(dead: WorkerId) -> bool {
+    let worker = dead.to_string();
+    let is_supervisor = |pid: i32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let mut words = line.split(|byte| *byte == 0).skip(1);
+        words.next() == Some(supervisor::ARGUMENT.as_bytes()) && words.next() == Some(worker.as_bytes())
+    };
+    let found = supervisor::all_processes().into_iter().filter(|pid| is_supervisor(*pid));
+    found.filter(|pid| supervisor::signal_if(*pid, Signal::KILL, is_supervisor)).count() > 0
+}
+
 /// What the processes of one worker's steps carry.
 struct Marks {
     tags: Tags,

@@ -16,9 +16,9 @@ mod supervised;
 pub use config::SupervisorConfig;
 pub use groups::Grouped;
 #[cfg(not(target_os = "linux"))]
-pub use groups::{Grouped as Supervised, kill_leftovers, supervisor_hook};
+pub use groups::{Grouped as Supervised, kill_leftovers, kill_supervisor, supervisor_hook};
 #[cfg(target_os = "linux")]
-pub use leftovers::kill_leftovers;
+pub use leftovers::{kill_leftovers, kill_supervisor};
 pub(super) use lock::is_gone;
 pub use lock::wait_until_gone;
 #[cfg(target_os = "linux")]

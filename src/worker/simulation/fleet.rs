@@ -11,7 +11,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::ports::{Faults, FaultyStore, SimClock, SimExecutors, SimFeed, SimIds, SimLiveness, SimQueue, SimRest};
 use crate::{
-    control::{Archives, Arrivals, Claim, Committer, Handoff, Limits, Owner, Plans, Reaper, Runs, Signals, World},
+    control::{
+        Archives, Arrivals, Attendant, Claim, Committer, Handoff, Limits, Owner, Plans, Reaper, Runs, Signals, World,
+    },
     engine::testing::Rng,
     model::{Lane, TenantId, WorkerId},
     ports::{ClaimRequest, Ids, Store},
@@ -106,9 +108,10 @@ impl Fleet {
         let tracker = TaskTracker::new();
         let committer = Committer::start(&world.store, 2, &tracker);
         let owner = Owner::new(world.clone(), committer, worker);
-        let liveness = Arc::new(SimLiveness { dead: self.dead.clone(), own: worker });
+        let liveness = Arc::new(SimLiveness { store: world.store.clone(), dead: self.dead.clone(), own: worker });
         let mut tasks = JoinSet::new();
-        tasks.spawn(Reaper::new(world.clone(), liveness, worker).run(CancellationToken::new()));
+        tasks.spawn(Reaper::new(world.clone(), liveness).run(CancellationToken::new()));
+        tasks.spawn(Attendant::new(world.clone(), worker).giving_back().run(CancellationToken::new()));
         let handoff = Handoff::default();
         let slots = Arc::new(Semaphore::new(2));
         let arrivals = handoff.open(Lane::A, owner.clone(), slots.clone());

@@ -23,10 +23,11 @@ use crate::{
         Success, TenantId, WorkerId,
     },
     ports::{
-        Announcements, AttemptContext, BundleError, Bundles, ClaimRequest, Clock, CommitAnswer, Creation, Doorbell,
-        Executor, Executors, Feed, Idempotency, Ids, LiveCount, Liveness, LogStream, Mask, MaskStream, Masks, NewRun,
-        Page, Queue, RunCommit, RunFilter, RunRow, SecretError, SecretValue, Secrets, SignalKind, SignalRow, Spool,
-        StepRow, Store, StoreError, StoredEvent, Subscription, WorkerRow, Workspaces,
+        Announcements, AttemptContext, Beat, BundleError, Bundles, ClaimRequest, Clock, CommitAnswer, Creation,
+        Doorbell, Executor, Executors, ExpiredWorkers, Feed, Idempotency, Ids, LiveCount, Liveness, LogStream, Mask,
+        MaskStream, Masks, NewRun, Page, Queue, RunCommit, RunFilter, RunRow, SecretError, SecretValue, Secrets,
+        SignalKind, SignalRow, Spool, StepRow, Store, StoreError, StoredEvent, Subscription, WorkerRow, WorkerState,
+        Workspaces,
     },
     runbook::Bundle,
     store::MemoryStore,
@@ -177,12 +178,33 @@ impl Store for FaultyStore {
         self.truth.signalled(worker).await
     }
 
-    async fn register_worker(&self, worker: &WorkerRow) -> Result<(), StoreError> {
-        self.truth.register_worker(worker).await
+    async fn register_worker(&self, worker: &WorkerRow, lease: Option<Duration>) -> Result<Beat, StoreError> {
+        self.truth.register_worker(worker, lease).await
     }
 
-    async fn beat(&self, worker: WorkerId, at: Micros) -> Result<(), StoreError> {
-        self.truth.beat(worker, at).await
+    async fn beat(&self, worker: WorkerId, lease: Option<Duration>) -> Result<Beat, StoreError> {
+        self.before().await?;
+        let answer = self.truth.beat(worker, lease).await?;
+        self.after(answer).await
+    }
+
+    async fn expired_workers(&self, limit: usize) -> Result<ExpiredWorkers, StoreError> {
+        self.before().await?;
+        let answer = self.truth.expired_workers(limit).await?;
+        self.after(answer).await
+    }
+
+    async fn workers(
+        &self,
+        tenant: TenantId,
+        after: Option<WorkerId>,
+        limit: usize,
+    ) -> Result<Page<WorkerState>, StoreError> {
+        self.truth.workers(tenant, after, limit).await
+    }
+
+    async fn drain_worker(&self, tenant: TenantId, worker: WorkerId) -> Result<bool, StoreError> {
+        self.truth.drain_worker(tenant, worker).await
     }
 
     async fn forget_workers(&self, workers: &[WorkerId]) -> Result<(), StoreError> {
@@ -382,14 +404,17 @@ impl Feed for SimFeed {
 }
 
 pub struct SimLiveness {
+    pub store: Arc<dyn Store>,
     pub dead: Arc<Mutex<std::collections::BTreeSet<WorkerId>>>,
     pub own: WorkerId,
 }
 
+#[async_trait]
 impl Liveness for SimLiveness {
-    fn dead(&self, owners: &[WorkerId]) -> Vec<WorkerId> {
+    async fn dead(&self) -> Result<Vec<WorkerId>, StoreError> {
+        let owners = self.store.owners().await?;
         let dead = self.dead.lock().unwrap();
-        owners.iter().copied().filter(|owner| *owner != self.own && dead.contains(owner)).collect()
+        Ok(owners.into_iter().filter(|owner| *owner != self.own && dead.contains(owner)).collect())
     }
 }
 

@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use opsroom::{
-    control::Reaper,
+    control::{Attendant, Reaper},
     model::Lane,
-    system::Burials,
+    system::{Burials, LockLiveness},
     worker::{LaneConfig, Lanes},
 };
 
@@ -29,8 +29,11 @@ async fn four_lanes_and_a_reaper() {
     process.tasks.spawn(async move {
         lanes.serve(&LaneConfig { lanes: Lane::ALL.to_vec(), slots: 64 }, stop).await.unwrap();
     });
-    let liveness = Arc::new(Burials::new(place.folder.path().join("workers"), [process.worker]));
-    let reaper = Reaper::new(process.world.clone(), liveness, process.worker);
+    let burials = Burials::new(place.folder.path().join("workers"), [process.worker]);
+    let liveness = Arc::new(LockLiveness::new(place.store.clone(), burials));
+    let reaper = Reaper::new(process.world.clone(), liveness);
+    let attendant = Attendant::new(process.world.clone(), process.worker).giving_back();
+    process.tasks.spawn(attendant.run(process.stop.clone()));
     process.tasks.spawn(reaper.run(process.stop.clone()));
     tokio::time::sleep(Duration::from_secs(2)).await;
     let before = ticks();

@@ -4,26 +4,18 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use opsroom::{
-    control::{Limits, Reaper},
-    model::{Failure, Lane, Micros, RunStatus, Success, WorkerId},
-    ports::{AttemptContext, ClaimRequest, Executor, Liveness},
+    control::{Attendant, Limits},
+    model::{Failure, Lane, Micros, RunStatus, Success},
+    ports::{AttemptContext, ClaimRequest, Executor},
 };
 use serde_json::json;
 use tokio::time::Instant;
 
 use super::world::{Act, Gate, Place, Process, chain, submission};
 
-struct NobodyDies;
-
-impl Liveness for NobodyDies {
-    fn dead(&self, _: &[WorkerId]) -> Vec<WorkerId> {
-        Vec::new()
-    }
-}
-
-fn reap(process: &Process) {
-    let reaper = Reaper::new(process.world.clone(), Arc::new(NobodyDies), process.worker);
-    process.tasks.spawn(reaper.run(process.stop.clone()));
+fn attend(process: &Process) {
+    let attendant = Attendant::new(process.world.clone(), process.worker).giving_back();
+    process.tasks.spawn(attendant.run(process.stop.clone()));
 }
 
 /// Takes long, in the time of the test.
@@ -53,7 +45,7 @@ async fn runs_of_a_claim_whose_answer_was_lost_are_given_back() {
     let long = process.submit(&chain([("slow", json!({}))])).await;
     let start = Instant::now();
     process.serve(8);
-    reap(&process);
+    attend(&process);
     for run in lost {
         assert_eq!(process.ends(run).await, RunStatus::Succeeded);
         assert_eq!(process.row(run).await.recoveries, 0, "nothing had begun");
@@ -84,7 +76,7 @@ async fn a_run_whose_owner_is_gone_is_recovered_in_the_same_process() {
     process.until(run, |row| row.status == RunStatus::Running).await;
     owning.shutdown().await;
     process.serve(4);
-    reap(&process);
+    attend(&process);
     gate.open.cancel();
     assert_eq!(process.ends(run).await, RunStatus::Succeeded);
     assert_eq!(process.row(run).await.recoveries, 1);

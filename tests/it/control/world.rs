@@ -102,9 +102,13 @@ impl Process {
             host: "here".into(),
             pid: std::process::id(),
             version: "1".into(),
+            lanes: vec![Lane::A],
+            slots: 4,
+            labels: BTreeMap::new(),
             started_at: world.clock.now(),
+            draining: false,
         };
-        world.store.register_worker(&row).await.unwrap();
+        world.store.register_worker(&row, None).await.unwrap();
         let tasks = TaskTracker::new();
         let committer = Committer::start(&world.store, 1, &tasks);
         let owner = Owner::new(world.clone(), committer, worker);

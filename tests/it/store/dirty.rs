@@ -1,8 +1,10 @@
 //! Data that was not written by a friend.
 
+use std::collections::BTreeMap;
+
 use opsroom::{
-    model::{Category, Digest, EventKind, Failure, FailureReason, RunStatus, StepStatus, WorkerId},
-    ports::{CommitAnswer, NewRun, RunCommit, RunRow, SignalKind, Trigger, WorkerRow},
+    model::{Category, Digest, EventKind, Failure, FailureReason, Lane, RunStatus, StepStatus, WorkerId},
+    ports::{CommitAnswer, NewRun, RunCommit, RunRow, SignalKind, Trigger, WorkerRow, WorkerState},
 };
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -93,15 +95,22 @@ pub async fn any_plan_and_worker_comes_back(world: &World) {
             host: text.to_owned(),
             pid: 0,
             version: text.to_owned(),
+            lanes: vec![Lane::A, Lane::C],
+            slots: 4,
+            labels: BTreeMap::from([(text.to_owned(), text.to_owned())]),
             started_at: at(0),
+            draining: false,
         };
-        world.a.register_worker(&worker).await.unwrap();
+        world.a.register_worker(&worker, None).await.unwrap();
         let digest = Digest::of(text.as_bytes());
         world.a.put_plan(TENANT, digest, text.as_bytes(), text).await.unwrap();
         assert_eq!(world.b.plan(TENANT, digest).await.unwrap().as_deref(), Some(text.as_bytes()));
         assert_eq!(world.b.source(TENANT, digest).await.unwrap().as_deref(), Some(text));
     }
-    assert_eq!(world.b.owners().await.unwrap().len(), TEXTS.len());
+    let workers = world.b.workers(TENANT, None, 100).await.unwrap().items;
+    let told = |worker: &WorkerState| (worker.row.host.clone(), worker.row.labels.clone());
+    let expected = TEXTS.map(|text| (text.to_owned(), BTreeMap::from([(text.to_owned(), text.to_owned())])));
+    assert_eq!(workers.iter().map(told).collect::<Vec<_>>(), expected);
     let digest = Digest::of(&[255, 0]);
     world.a.put_plan(TENANT, digest, &[255, 0, 1], "").await.unwrap();
     assert_eq!(world.b.plan(TENANT, digest).await.unwrap(), Some(vec![255, 0, 1]));

@@ -9,6 +9,7 @@ mod claims;
 mod commits;
 mod dirty;
 mod idempotency;
+mod leases;
 mod lists;
 mod races;
 mod runbooks;
@@ -84,6 +85,17 @@ conformance! {
         requeue_takes_from_the_dead,
         an_owner_gives_back_what_it_does_not_drive,
         due_runs_wake;
+    leases:
+        beats_hold_a_lease,
+        a_lease_that_ran_out_is_lost_for_good,
+        a_late_beat_is_lost,
+        whoever_has_no_lease_does_not_expire,
+        an_owner_that_nobody_knows_is_dead,
+        the_dead_are_told_in_slices,
+        a_worker_is_asked_to_drain,
+        workers_are_listed_with_what_they_do,
+        a_worker_that_ran_out_is_listed_as_such,
+        beat_against_expiry;
     lists:
         newest_first_in_pages,
         filters,

@@ -211,6 +211,14 @@ const MIGRATIONS: &[(&str, &str)] = &[
         include_str!("../../../migrations/sqlite/0006_idempotency.up.sql"),
         include_str!("../../../migrations/sqlite/0006_idempotency.down.sql"),
     ),
+    (
+        include_str!("../../../migrations/sqlite/0007_roles.up.sql"),
+        include_str!("../../../migrations/sqlite/0007_roles.down.sql"),
+    ),
+    (
+        include_str!("../../../migrations/sqlite/0008_leases.up.sql"),
+        include_str!("../../../migrations/sqlite/0008_leases.down.sql"),
+    ),
 ];
 
 async fn schema(connection: &mut SqliteConnection) -> Vec<(String, String)> {

@@ -1,27 +1,41 @@
 //! Workers, their deaths, and what wakes parked runs.
 
+use std::{collections::BTreeMap, time::Duration};
+
 use opsroom::{
     model::{Epoch, Lane, Micros, RunId, RunStatus, WaitingOn, WorkerId},
-    ports::{CommitAnswer, NewRun, RunCommit, RunRow, WorkerRow},
+    ports::{Beat, CommitAnswer, NewRun, RunCommit, RunRow, WorkerRow},
 };
 
-use super::world::{TENANT, W1, W2, World, at, claim, end, new_run, next, park, run_id};
+use super::world::{AnyStore, TENANT, W1, W2, World, at, claim, end, new_run, next, park, run_id};
 
-fn worker(id: WorkerId) -> WorkerRow {
+pub fn worker(id: WorkerId) -> WorkerRow {
     WorkerRow {
         id,
         tenant: TENANT,
         host: "host-1".to_owned(),
         pid: u32::MAX,
         version: "0.1.0".to_owned(),
+        lanes: vec![Lane::A, Lane::C],
+        slots: 4,
+        labels: BTreeMap::from([("zone".to_owned(), "\"a\"".to_owned())]),
         started_at: at(0),
+        draining: false,
+    }
+}
+
+/// A sign of life that is answered, and the store's time.
+pub async fn held(store: &dyn AnyStore, worker: WorkerId, lease: Option<Duration>) -> Micros {
+    match store.beat(worker, lease).await.unwrap() {
+        Beat::Held { now, .. } => now,
+        Beat::Lost => panic!("{worker} is lost"),
     }
 }
 
 pub async fn owners_are_workers_and_whoever_owns(world: &World) {
     assert!(world.a.owners().await.unwrap().is_empty());
-    world.a.register_worker(&worker(W1)).await.unwrap();
-    world.b.register_worker(&worker(W1)).await.unwrap();
+    world.a.register_worker(&worker(W1), None).await.unwrap();
+    world.b.register_worker(&worker(W1), None).await.unwrap();
     assert_eq!(world.b.owners().await.unwrap(), [W1]);
     let row = world.owned(1, W2).await;
     assert_eq!(world.b.owners().await.unwrap(), [W1, W2]);
@@ -30,32 +44,35 @@ pub async fn owners_are_workers_and_whoever_owns(world: &World) {
 }
 
 pub async fn a_beat_shows_in_views(world: &World) {
-    world.a.register_worker(&worker(W1)).await.unwrap();
-    let row = world.owned(1, W1).await;
-    world.a.beat(W1, at(50)).await.unwrap();
-    assert_eq!(world.row(row.id).await.heartbeat_at, Some(at(50)));
-    // Beats may arrive out of order.
-    world.a.beat(W1, at(49)).await.unwrap();
-    assert_eq!(world.row(row.id).await.heartbeat_at, Some(at(50)));
+    world.a.register_worker(&worker(W1), None).await.unwrap();
+    let before = held(&*world.a, W1, None).await;
+    let hour = Micros(before.0 - 3_600_000_000);
+    world.a.create_runs(&[NewRun { claimed_by: Some(W1), created_at: hour, ..new_run(1) }], None).await.unwrap();
+    let row = world.row(run_id(1)).await;
+    assert_eq!(row.heartbeat_at, Some(before));
+    let beat = held(&*world.b, W1, None).await;
+    assert!(beat >= before);
+    assert_eq!(world.row(row.id).await.heartbeat_at, Some(beat));
     // A commit is a sign of life too.
-    assert_eq!(world.commit(RunCommit { at: at(60), ..next(&row) }).await, CommitAnswer::Committed);
-    assert_eq!(world.row(row.id).await.heartbeat_at, Some(at(60)));
+    let later = Micros(beat.0 + 1_000_000);
+    assert_eq!(world.commit(RunCommit { at: later, ..next(&row) }).await, CommitAnswer::Committed);
+    assert_eq!(world.row(row.id).await.heartbeat_at, Some(later));
     // Not of a run that has ended.
     assert_eq!(world.commit(end(&world.row(row.id).await)).await, CommitAnswer::Committed);
-    world.a.beat(W1, at(70)).await.unwrap();
-    assert_eq!(world.row(row.id).await.heartbeat_at, Some(at(60)));
+    let ended = world.row(row.id).await.heartbeat_at;
+    held(&*world.a, W1, None).await;
+    assert_eq!(world.row(row.id).await.heartbeat_at, ended);
     // Of nobody: nothing.
-    world.a.beat(W2, at(50)).await.unwrap();
+    assert_eq!(world.a.beat(W2, None).await.unwrap(), Beat::Lost);
     assert_eq!(world.a.owners().await.unwrap(), [W1]);
 }
 
 pub async fn a_busy_worker_is_not_forgotten(world: &World) {
-    world.a.register_worker(&worker(W1)).await.unwrap();
-    world.a.register_worker(&worker(W2)).await.unwrap();
+    world.a.register_worker(&worker(W1), None).await.unwrap();
+    world.a.register_worker(&worker(W2), None).await.unwrap();
     let row = world.owned(1, W1).await;
     world.b.forget_workers(&[W1, W2]).await.unwrap();
-    world.a.beat(W1, at(80)).await.unwrap();
-    assert_eq!(world.row(row.id).await.heartbeat_at, Some(at(80)));
+    held(&*world.a, W1, None).await;
     assert_eq!(world.a.owners().await.unwrap(), [W1]);
     assert_eq!(world.commit(end(&row)).await, CommitAnswer::Committed);
     world.b.forget_workers(&[W1]).await.unwrap();

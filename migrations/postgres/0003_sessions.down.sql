@@ -1,0 +1,13 @@
+DROP TRIGGER trg_run_inputs_labels ON run_inputs;
+DROP FUNCTION run_inputs_forget_labels();
+DROP TABLE run_labels;
+DROP INDEX idx_run_inputs_trigger;
+DROP INDEX idx_run_inputs_actor;
+DROP INDEX idx_runs_session;
+DROP INDEX idx_runs_live;
+CREATE INDEX idx_runs_live ON runs (tenant_id, id) WHERE ended_at IS NULL;
+DROP INDEX idx_runs_lane;
+CREATE INDEX idx_runs_tenant ON runs (tenant_id, id);
+ALTER TABLE run_inputs DROP COLUMN runbook_version;
+ALTER TABLE runs DROP COLUMN session_id;
+DROP TABLE sessions;

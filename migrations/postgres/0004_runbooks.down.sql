@@ -1,0 +1,2 @@
+DROP TABLE runbook_versions;
+DROP TABLE runbooks;

@@ -1,0 +1,1 @@
+-- Roles belong to server databases; who may read a file is told by its mode. This keeps the numbers alike.

@@ -1,0 +1,75 @@
+//! From SQLSTATEs to what a caller can do about them.
+
+use sqlx::error::DatabaseError;
+
+use crate::ports::StoreError;
+
+/// Translates an error of the driver.
+pub(super) fn store_error(error: &sqlx::Error) -> StoreError {
+    match error {
+        sqlx::Error::Database(error) => from_database(&**error),
+        sqlx::Error::PoolTimedOut => StoreError::Busy("no free connection to the database".to_owned()),
+        sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => StoreError::Unavailable("it was closed".to_owned()),
+        sqlx::Error::Io(error) => StoreError::Busy(format!("the connection to the database was lost: {error}")),
+        sqlx::Error::Protocol(why) => StoreError::Busy(format!("the connection to the database was lost: {why}")),
+        sqlx::Error::Tls(error) => StoreError::Unavailable(format!("TLS with the database failed: {error}")),
+        sqlx::Error::ColumnDecode { index, source } => StoreError::Corrupt {
+            table: "unknown",
+            column: "unknown",
+            row: format!("column {index} of a result"),
+            why: source.to_string(),
+        },
+        sqlx::Error::Encode(why) => StoreError::Refused(why.to_string()),
+        other => StoreError::Unavailable(other.to_string()),
+    }
+}
+
+/// Whether nobody can tell if the statement was carried out: the connection broke before its answer came.
+pub(super) fn is_uncertain(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => true,
+        // The server was told to stop, or it crashed, between commit and answer.
+        sqlx::Error::Database(error) => {
+            error.code().is_some_and(|code| code.starts_with("57P") || code.starts_with("08"))
+        }
+        _ => false,
+    }
+}
+
+/// Whether a prepared statement is not what this connection made it: a pooler has changed the server connection.
+pub(super) fn is_mixed_up(error: &sqlx::Error) -> bool {
+    matches!(error.as_database_error().and_then(DatabaseError::code).as_deref(), Some("26000" | "42P05"))
+}
+
+/// The name of the constraint that refused a row.
+pub(super) fn constraint(error: &sqlx::Error) -> Option<&str> {
+    error.as_database_error().and_then(DatabaseError::constraint)
+}
+
+/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>; the first two characters are the class.
+fn from_database(error: &dyn DatabaseError) -> StoreError {
+    let text = error.message().to_owned();
+    let code = error.code().unwrap_or_default().into_owned();
+    let unavailable = |what_to_do: &str| StoreError::Unavailable(format!("{text}; {what_to_do}"));
+    match code.as_str() {
+        "53100" => StoreError::Full(format!("{text}; free space on the disk of the database")),
+        "53300" | "57P03" => StoreError::Busy(text),
+        "25006" => unavailable("the database is read-only: connect to its primary"),
+        "28000" | "28P01" => unavailable("check user and password of the database URL"),
+        "3D000" => unavailable("create the database, or correct its name in the URL"),
+        "42501" => unavailable("grant the role of the database URL what it needs (opsroom_readwrite)"),
+        "42P01" | "42703" | "42883" => {
+            unavailable("the schema is not what this build expects: run `opsroom migrate up`")
+        }
+        // Serialization failure, deadlock; lock not available, statement cancelled by its timeout; shutdown.
+        "40001" | "40P01" | "55P03" | "57014" | "57P01" | "57P02" | "57P05" => StoreError::Busy(text),
+        _ => match code.get(..2) {
+            Some("08" | "40" | "57") => StoreError::Busy(text),
+            Some("53") => unavailable("the database has run out of memory or connections"),
+            Some("58" | "XX") => unavailable("look into the log of the database"),
+            // Data, constraints, program limits (too large for an index or a column).
+            Some("22" | "23" | "54") => StoreError::Refused(text),
+            _ => StoreError::Unavailable(format!("{text} (SQLSTATE {code})")),
+        },
+    }
+}

@@ -1,0 +1,139 @@
+//! How statements reach the server: a connection of the pool, a bound on the wait, and repetition of what may
+//! succeed the next time.
+
+use std::{
+    io,
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
+
+use sqlx::{
+    AssertSqlSafe, Connection, PgConnection, PgPool,
+    postgres::{PgArguments, PgRow},
+};
+
+use super::{
+    connect::{self, PgConfig, Pooling},
+    errors::{is_mixed_up, is_uncertain, store_error},
+};
+use crate::ports::StoreError;
+
+/// How long to wait, about, before each repetition.
+const RETRIES: [Duration; 5] = [
+    Duration::from_millis(10),
+    Duration::from_millis(40),
+    Duration::from_millis(100),
+    Duration::from_millis(250),
+    Duration::from_millis(600),
+];
+/// What the server and the network may take beyond the statement's own time limit before the connection is
+/// given up: a peer that has vanished says nothing at all.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What became of a statement that was sent once or more often.
+pub(super) struct Sent {
+    pub(super) rows: Result<Vec<PgRow>, sqlx::Error>,
+    /// An earlier try may have been carried out: its connection broke before the answer.
+    pub(super) uncertain: bool,
+}
+
+/// The connections of one store.
+#[derive(Debug)]
+pub(super) struct Link {
+    pool: PgPool,
+    /// Whether every statement is a transaction of its own (see [`Pooling::Transaction`]).
+    pooled: AtomicBool,
+    begin: String,
+    patience: Duration,
+}
+
+impl Link {
+    pub(super) fn new(config: &PgConfig, pooling: Pooling) -> Link {
+        Link {
+            pool: connect::pool(config, pooling),
+            pooled: AtomicBool::new(pooling == Pooling::Transaction),
+            begin: config.begin(),
+            patience: config.statement_timeout.saturating_add(GRACE),
+        }
+    }
+
+    /// Runs a statement and answers all its rows. For statements that may be carried out twice: passing errors
+    /// and lost connections are repeated up to five times.
+    pub(super) async fn rows(&self, sql: &'static str, arguments: PgArguments) -> Result<Vec<PgRow>, StoreError> {
+        self.send(sql, arguments).await.rows.map_err(|error| store_error(&error))
+    }
+
+    /// The same, for callers that must know whether a try may have been carried out unseen.
+    pub(super) async fn send(&self, sql: &'static str, arguments: PgArguments) -> Sent {
+        let begin = Instant::now();
+        let mut retries = RETRIES.into_iter();
+        let mut uncertain = false;
+        loop {
+            let error = match self.once(sql, arguments.clone()).await {
+                Ok(rows) => return Sent { rows: Ok(rows), uncertain },
+                Err(error) => error,
+            };
+            if is_mixed_up(&error) && !self.pooled.swap(true, Ordering::Relaxed) {
+                tracing::warn!("a pooler changes server connections between transactions; no statement is prepared");
+                continue;
+            }
+            uncertain |= is_uncertain(&error);
+            match (store_error(&error), retries.next()) {
+                (StoreError::Busy(_), Some(delay)) => tokio::time::sleep(jittered(delay, begin)).await,
+                _ => return Sent { rows: Err(error), uncertain },
+            }
+        }
+    }
+
+    /// One try.
+    async fn once(&self, sql: &'static str, arguments: PgArguments) -> Result<Vec<PgRow>, sqlx::Error> {
+        let mut connection = self.pool.acquire().await?;
+        let rows = match tokio::time::timeout(self.patience, self.run(&mut connection, sql, arguments)).await {
+            Ok(rows) => rows,
+            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no answer from the database").into()),
+        };
+        if rows.as_ref().is_err_and(is_uncertain) {
+            // Not to be asked whether it still works: a vanished peer would not answer that either.
+            drop(connection.detach());
+        }
+        rows
+    }
+
+    async fn run(
+        &self,
+        connection: &mut PgConnection,
+        sql: &'static str,
+        arguments: PgArguments,
+    ) -> Result<Vec<PgRow>, sqlx::Error> {
+        let query = sqlx::query_with(sql, arguments);
+        if !self.pooled.load(Ordering::Relaxed) {
+            return query.fetch_all(connection).await;
+        }
+        // Parsing and execution are two exchanges; only within a transaction they reach the same server connection.
+        let mut transaction = connection.begin_with(AssertSqlSafe(self.begin.clone())).await?;
+        let rows = query.persistent(false).fetch_all(&mut *transaction).await?;
+        transaction.commit().await?;
+        Ok(rows)
+    }
+
+    /// What is between here and the server.
+    pub(super) fn pooling(&self) -> Pooling {
+        if self.pooled.load(Ordering::Relaxed) { Pooling::Transaction } else { Pooling::Session }
+    }
+
+    /// Connections that are open, and those of them that nobody uses.
+    pub(super) fn usage(&self) -> (u32, usize) {
+        (self.pool.size(), self.pool.num_idle())
+    }
+
+    pub(super) async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// Between a half and one and a half of `delay`. The jitter is what the clock shows below a millisecond: two
+/// processes that met at a lock do not agree on that.
+fn jittered(delay: Duration, begin: Instant) -> Duration {
+    let noise = begin.elapsed().subsec_nanos() % 1_000;
+    delay / 2 + delay * noise / 1_000
+}
