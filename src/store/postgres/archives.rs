@@ -8,7 +8,7 @@ use super::{
     PgStore,
     arguments::{self, arguments},
     errors::store_error,
-    rows::{self, EventRecord, Place, decode_all},
+    records::{self, EventRecord, Place, decode_all},
     types::{At, stored},
 };
 use crate::{
@@ -73,12 +73,12 @@ impl ArchiveStore for PgStore {
 
     async fn settled(&self, runs: &[RunId]) -> Result<Vec<RunId>, StoreError> {
         let rows = self.rows(include_str!("queries/settled.sql"), arguments!(ids(runs))).await?;
-        rows.iter().map(rows::run_id).collect()
+        rows.iter().map(records::run_id).collect()
     }
 
     async fn trim_events(&self, before: Micros, limit: usize) -> Result<bool, StoreError> {
         let both = || Ok::<_, StoreError>(arguments!(At(before), arguments::limit(limit)));
-        let gone: Option<i64> = rows::scalar(&self.rows(include_str!("queries/trim_events.sql"), both()?).await?)?;
+        let gone: Option<i64> = records::scalar(&self.rows(include_str!("queries/trim_events.sql"), both()?).await?)?;
         // Repeating this changes nothing, so it need not be in the transaction that deletes.
         self.execute(include_str!("queries/mark_trimmed.sql"), both()?).await?;
         Ok(gone.and_then(|gone| usize::try_from(gone).ok()).is_some_and(|gone| gone >= limit))
@@ -87,7 +87,7 @@ impl ArchiveStore for PgStore {
     async fn expired(&self, before: Micros, limit: usize) -> Result<Vec<RunId>, StoreError> {
         let arguments = arguments!(At(before), arguments::limit(limit));
         let rows = self.rows(include_str!("queries/expired.sql"), arguments).await?;
-        rows.iter().map(rows::run_id).collect()
+        rows.iter().map(records::run_id).collect()
     }
 
     async fn delete_runs(&self, runs: &[RunId]) -> Result<(), StoreError> {
@@ -96,12 +96,12 @@ impl ArchiveStore for PgStore {
 
     async fn unused_packs(&self, limit: usize) -> Result<Vec<String>, StoreError> {
         let arguments = arguments!(arguments::limit(limit));
-        rows::texts(&self.rows(include_str!("queries/unused_packs.sql"), arguments).await?)
+        records::texts(&self.rows(include_str!("queries/unused_packs.sql"), arguments).await?)
     }
 
     async fn unknown_packs(&self, artifacts: &[String]) -> Result<Vec<String>, StoreError> {
         let arguments = arguments!(names(artifacts));
-        rows::texts(&self.rows(include_str!("queries/unknown_packs.sql"), arguments).await?)
+        records::texts(&self.rows(include_str!("queries/unknown_packs.sql"), arguments).await?)
     }
 
     async fn forget_packs(&self, artifacts: &[String]) -> Result<(), StoreError> {

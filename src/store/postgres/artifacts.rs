@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::{
     PgStore,
     arguments::{self, arguments},
-    rows::{Place, decode, decode_all, scalar},
+    records::{Place, decode, page, scalar},
     types::{At, restored, stored},
 };
 use crate::{
@@ -30,10 +30,7 @@ impl ArtifactIndex for PgStore {
             }
             let rows = self.rows(include_str!("queries/replace_artifact.sql"), columns(artifact)?).await?;
             let Some(row) = rows.first() else { continue };
-            let old: ArtifactRow = decode::<ArtifactRecord, _>(row)?;
-            // After a lost answer it may be the same one that is put again: nothing was replaced then, and nobody
-            // must delete its content.
-            return Ok((old.place != artifact.place).then_some(old));
+            return decode::<ArtifactRecord, _>(row).map(Some);
         }
         Err(StoreError::Busy(format!("the artifact `{}` comes and goes", artifact.name)))
     }
@@ -53,7 +50,7 @@ impl ArtifactIndex for PgStore {
         let (name, step) = (stored(name).into_owned(), stored(step).into_owned());
         let arguments = arguments!(run.0, name, step, arguments::one_more(limit));
         let rows = self.rows(include_str!("queries/artifacts.sql"), arguments).await?;
-        Ok(arguments::page(decode_all::<ArtifactRecord, _>(&rows)?, limit))
+        page::<ArtifactRecord, _>(&rows, limit)
     }
 }
 

@@ -6,7 +6,7 @@ use sqlx::FromRow;
 use super::{
     PgStore,
     arguments::{self, arguments},
-    rows::{Place, decode},
+    records::{Place, decode},
     types::{At, stored},
 };
 use crate::{

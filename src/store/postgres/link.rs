@@ -37,6 +37,14 @@ pub(super) struct Sent {
     pub(super) uncertain: bool,
 }
 
+/// What is sent.
+#[derive(Debug, Clone, Copy)]
+struct Statement {
+    sql: &'static str,
+    /// Whether the server keeps it, and perhaps its plan, for the next time.
+    persistent: bool,
+}
+
 /// The connections of one store.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -63,13 +71,27 @@ impl Link {
         self.send(sql, arguments).await.rows.map_err(|error| store_error(&error))
     }
 
-    /// The same, for callers that must know whether a try may have been carried out unseen.
+    /// The same, planned anew for these arguments each time, where the best plan depends on them.
+    pub(super) async fn rows_unprepared(
+        &self,
+        sql: &'static str,
+        arguments: PgArguments,
+    ) -> Result<Vec<PgRow>, StoreError> {
+        let statement = Statement { sql, persistent: false };
+        self.repeat(statement, arguments).await.rows.map_err(|error| store_error(&error))
+    }
+
+    /// The same as [`Link::rows`], for callers that must know whether a try may have been carried out unseen.
     pub(super) async fn send(&self, sql: &'static str, arguments: PgArguments) -> Sent {
+        self.repeat(Statement { sql, persistent: true }, arguments).await
+    }
+
+    async fn repeat(&self, statement: Statement, arguments: PgArguments) -> Sent {
         let begin = Instant::now();
         let mut retries = RETRIES.into_iter();
         let mut uncertain = false;
         loop {
-            let error = match self.once(sql, arguments.clone()).await {
+            let error = match self.once(statement, arguments.clone()).await {
                 Ok(rows) => return Sent { rows: Ok(rows), uncertain },
                 Err(error) => error,
             };
@@ -86,9 +108,9 @@ impl Link {
     }
 
     /// One try.
-    async fn once(&self, sql: &'static str, arguments: PgArguments) -> Result<Vec<PgRow>, sqlx::Error> {
+    async fn once(&self, statement: Statement, arguments: PgArguments) -> Result<Vec<PgRow>, sqlx::Error> {
         let mut connection = self.pool.acquire().await?;
-        let rows = match tokio::time::timeout(self.patience, self.run(&mut connection, sql, arguments)).await {
+        let rows = match tokio::time::timeout(self.patience, self.run(&mut connection, statement, arguments)).await {
             Ok(rows) => rows,
             Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no answer from the database").into()),
         };
@@ -102,12 +124,12 @@ impl Link {
     async fn run(
         &self,
         connection: &mut PgConnection,
-        sql: &'static str,
+        Statement { sql, persistent }: Statement,
         arguments: PgArguments,
     ) -> Result<Vec<PgRow>, sqlx::Error> {
         let query = sqlx::query_with(sql, arguments);
         if !self.pooled.load(Ordering::Relaxed) {
-            return query.fetch_all(connection).await;
+            return query.persistent(persistent).fetch_all(connection).await;
         }
         // Parsing and execution are two exchanges; only within a transaction they reach the same server connection.
         let mut transaction = connection.begin_with(AssertSqlSafe(self.begin.clone())).await?;

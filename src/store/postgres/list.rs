@@ -7,13 +7,13 @@ use uuid::Uuid;
 use super::{
     PgStore,
     arguments::{self, arguments},
-    rows::{self, RunRecord, decode_all},
+    records::{self, RunRecord, decode_all},
     types::stored,
 };
 use crate::{
     model::{Lane, TenantId},
-    ports::{RunRow, StoreError},
-    store::listing::{Index, Names, Query, Ranges, Source, Tables},
+    ports::{Page, RunFilter, RunRow, StoreError},
+    store::listing::{self, Index, Names, Query, Ranges, Source, Tables},
 };
 
 macro_rules! part {
@@ -67,6 +67,10 @@ const fn statements(index: Index) -> Statements {
     }
 }
 
+pub(super) async fn runs(store: &PgStore, tenant: TenantId, filter: &RunFilter) -> Result<Page<RunRow>, StoreError> {
+    listing::runs(store, tenant, filter).await
+}
+
 #[async_trait]
 impl Tables for PgStore {
     async fn names(&self, tenant: TenantId, of: Names, limit: usize) -> Result<Vec<String>, StoreError> {
@@ -75,21 +79,21 @@ impl Tables for PgStore {
             Names::Actors => part!("actor_names"),
             Names::Labels => part!("label_names"),
         };
-        rows::texts(&self.read(sql, arguments!(tenant.0, arguments::limit(limit))).await?)
+        records::texts(&self.rows(sql, arguments!(tenant.0, arguments::limit(limit))).await?)
     }
 
     async fn label_values(&self, tenant: TenantId, name: &str, limit: usize) -> Result<Vec<String>, StoreError> {
         let arguments = arguments!(tenant.0, stored(name).into_owned(), arguments::limit(limit));
-        rows::texts(&self.read(part!("label_values"), arguments).await?)
+        records::texts(&self.rows(part!("label_values"), arguments).await?)
     }
 
     async fn reach(&self, query: &Query<'_>, source: &Source) -> Result<Option<Uuid>, StoreError> {
         let arguments = list_arguments(query, source, query.ids.0, 0)?;
-        rows::scalar(&self.read_once(statements(source.index).density, arguments).await?)
+        records::scalar(&self.rows_once(statements(source.index).density, arguments).await?)
     }
 
     async fn newest(&self, last: Uuid) -> Result<Option<Uuid>, StoreError> {
-        rows::scalar(&self.read(part!("newest"), arguments!(last)).await?)
+        records::scalar(&self.rows(part!("newest"), arguments!(last)).await?)
     }
 
     async fn rows(
@@ -102,7 +106,7 @@ impl Tables for PgStore {
         let Statements { list, plain, .. } = statements(source.index);
         let sql = if query.is_just(source) { plain } else { list };
         let arguments = list_arguments(query, source, first, limit)?;
-        decode_all::<RunRecord, _>(&self.read_once(sql, arguments).await?)
+        decode_all::<RunRecord, _>(&self.rows_once(sql, arguments).await?)
     }
 }
 
@@ -110,7 +114,8 @@ impl Tables for PgStore {
 fn list_arguments(query: &Query<'_>, source: &Source, first: Uuid, limit: usize) -> Result<PgArguments, StoreError> {
     let filter = query.filter;
     let words: Vec<&str> = filter.status.iter().map(|status| status.as_str()).collect();
-    let with_value = || filter.labels.iter().filter_map(|label| label.value.as_deref().map(|value| (&*label.name, value)));
+    let with_value =
+        || filter.labels.iter().filter_map(|label| label.value.as_deref().map(|value| (&*label.name, value)));
     let (labels, values) = split(with_value());
     let names = texts(filter.labels.iter().filter(|label| label.value.is_none()).map(|label| &*label.name));
     let text = query.text.as_ref();

@@ -1,10 +1,19 @@
 //! The store in a PostgreSQL database that many processes share.
 
+mod archives;
 mod arguments;
+mod artifacts;
 mod connect;
+mod counts;
 mod errors;
+mod idempotency;
 mod link;
+mod list;
 mod migrate;
+mod probe;
+mod records;
+mod runbooks;
+mod sessions;
 mod types;
 
 use sqlx::{
@@ -66,6 +75,11 @@ impl PgStore {
     /// Runs a statement that may be carried out twice; passing errors are repeated.
     async fn rows(&self, sql: &'static str, arguments: PgArguments) -> Result<Vec<PgRow>, StoreError> {
         self.link.rows(sql, arguments).await
+    }
+
+    /// The same, planned anew for these arguments each time.
+    async fn rows_once(&self, sql: &'static str, arguments: PgArguments) -> Result<Vec<PgRow>, StoreError> {
+        self.link.rows_unprepared(sql, arguments).await
     }
 
     /// The same, for statements without an answer.

@@ -8,7 +8,7 @@ use super::{
     arguments::{self, arguments},
     errors::store_error,
     link::Sent,
-    rows::{Place, decode, decode_all, scalar},
+    records::{Place, decode, page, scalar},
     types::{At, restored, stored},
 };
 use crate::{
@@ -73,7 +73,7 @@ impl RunbookStore for PgStore {
         let after = stored(after.unwrap_or_default()).into_owned();
         let arguments = arguments!(tenant.0, after, arguments::one_more(limit));
         let rows = self.rows(include_str!("queries/runbooks.sql"), arguments).await?;
-        Ok(arguments::page(decode_all::<VersionRecord, _>(&rows)?, limit))
+        page::<VersionRecord, _>(&rows, limit)
     }
 
     async fn versions(
@@ -86,7 +86,7 @@ impl RunbookStore for PgStore {
         let before = before.map_or(i64::MAX, i64::from);
         let arguments = arguments!(tenant.0, stored(name).into_owned(), before, arguments::one_more(limit));
         let rows = self.rows(include_str!("queries/runbook_versions.sql"), arguments).await?;
-        Ok(arguments::page(decode_all::<VersionRecord, _>(&rows)?, limit))
+        page::<VersionRecord, _>(&rows, limit)
     }
 }
 

@@ -7,13 +7,16 @@ use uuid::Uuid;
 use super::{
     PgStore,
     arguments::{self, arguments},
-    create,
-    rows::{Place, decode, decode_all},
+    errors::store_error,
+    records::{Place, decode, page, scalar},
     types::{At, restored, stored},
 };
 use crate::{
     model::{Micros, SessionId, TenantId},
-    ports::{Creation, Idempotency, Page, SessionChange, SessionFilter, SessionRow, SessionStore, StoreError},
+    ports::{
+        Creation, Idempotency, IdempotencyStore, Page, SessionChange, SessionFilter, SessionRow, SessionStore,
+        StoreError,
+    },
     store::check,
 };
 
@@ -25,7 +28,30 @@ impl SessionStore for PgStore {
         idempotency: Option<&Idempotency>,
     ) -> Result<Creation, StoreError> {
         check::session(session)?;
-        create::session(self, session, idempotency).await
+        let labels = arguments::json(&session.labels);
+        let kept = idempotency.map(|wanted| &wanted.answer);
+        let arguments = arguments!(
+            session.id.0,
+            session.tenant.0,
+            stored(&session.name).into_owned(),
+            labels,
+            At(session.created_at),
+            stored(&session.created_by).into_owned(),
+            idempotency.map(|wanted| stored(&wanted.key).into_owned()),
+            kept.map(|answer| answer.request.0.to_vec()),
+            kept.map(|answer| i32::from(answer.status)),
+            kept.map(|answer| answer.body.clone()),
+            kept.map(|answer| At(answer.created_at)),
+        );
+        let sent = self.link.send(include_str!("queries/create_session.sql"), arguments).await;
+        let created = match sent.rows {
+            Ok(rows) => scalar(&rows)?.unwrap_or(false),
+            Err(error) => return self.created_unseen(session, sent.uncertain, &error).await,
+        };
+        if created {
+            return Ok(Creation::Created);
+        }
+        self.known(session, idempotency).await
     }
 
     async fn session(&self, tenant: TenantId, session: SessionId) -> Result<Option<SessionRow>, StoreError> {
@@ -45,7 +71,7 @@ impl SessionStore for PgStore {
             include_str!("queries/sessions_open.sql")
         };
         let rows = self.rows(sql, arguments!(tenant.0, last, arguments::one_more(filter.limit))).await?;
-        Ok(arguments::page(decode_all::<SessionRecord, _>(&rows)?, filter.limit))
+        page::<SessionRecord, _>(&rows, filter.limit)
     }
 
     async fn update_session(
@@ -60,6 +86,37 @@ impl SessionStore for PgStore {
         let rows = self.rows(include_str!("queries/update_session.sql"), arguments).await?;
         rows.first().map(decode::<SessionRecord, _>).transpose()
     }
+}
+
+impl PgStore {
+    /// After a lost answer, the session that is in the way may be the one that was to be created.
+    async fn created_unseen(
+        &self,
+        session: &SessionRow,
+        uncertain: bool,
+        error: &sqlx::Error,
+    ) -> Result<Creation, StoreError> {
+        if uncertain && self.session(session.tenant, session.id).await?.as_ref() == Some(session) {
+            return Ok(Creation::Created);
+        }
+        Err(store_error(error))
+    }
+
+    /// What a known key answers.
+    async fn known(&self, session: &SessionRow, idempotency: Option<&Idempotency>) -> Result<Creation, StoreError> {
+        let Some(wanted) = idempotency else { return Err(unsettled()) };
+        let Some(kept) = self.idempotent_answer(wanted.tenant, &wanted.key).await? else { return Err(unsettled()) };
+        if kept.request != wanted.answer.request {
+            return Ok(Creation::Mismatched);
+        }
+        // After a lost answer the key may have been kept with this very session.
+        let mine = kept == wanted.answer && self.session(session.tenant, session.id).await?.is_some();
+        Ok(if mine { Creation::Created } else { Creation::Replayed(kept) })
+    }
+}
+
+fn unsettled() -> StoreError {
+    StoreError::Busy("what the request depends on does not come to rest".to_owned())
 }
 
 #[derive(Debug, FromRow)]
