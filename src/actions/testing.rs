@@ -115,7 +115,7 @@ impl Artifacts for MemoryArtifacts {
         Ok(answer)
     }
 
-    async fn begin(&self) -> Result<Box<dyn ArtifactWriter>, ArtifactError> {
+    async fn begin(&self, _: &str) -> Result<Box<dyn ArtifactWriter>, ArtifactError> {
         unimplemented!("actions put whole files")
     }
 

@@ -8,7 +8,7 @@ use super::out::Out;
 use crate::{
     api::Problem,
     client::ClientError,
-    control::{HistoryError, OwnError, PlanError, RunsError, SubmitError},
+    control::{HistoryError, OwnError, PlanError, RunsError, SegmentError, SubmitError},
     ports::{ArtifactError, BundleError, StoreError},
 };
 
@@ -108,6 +108,9 @@ impl From<HistoryError> for Fault {
             HistoryError::Archive(error) => Fault::internal("ARCHIVE_UNREADABLE", error.to_string())
                 .help("restore the data folder's `artifacts` from a backup"),
             HistoryError::Spool { error, .. } => io_fault("SPOOL_UNREADABLE", "the logs of the run", &error),
+            HistoryError::Segments { error: SegmentError::Store(error), .. } => error.into(),
+            HistoryError::Segments { .. } => Fault::internal("ARTIFACTS_UNAVAILABLE", error.to_string())
+                .help("check the artifact store (OPSROOM_ARTIFACTS_URL), then try again"),
         }
     }
 }

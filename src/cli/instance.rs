@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     actions::{self, Registry},
-    control::{Archives, Limits, Plans, Retention, Runbooks, Runs, Sessions, Signals, World},
+    control::{Archives, Limits, Plans, Retention, Runbooks, Runs, Segments, Sessions, Signals, World},
     feed::MemoryFeed,
     model::{TenantId, WorkerId},
     ports::Artifacts,
@@ -72,6 +72,7 @@ impl Instance {
             workspaces: Arc::new(FolderWorkspaces::new(folder)),
             bundles: Arc::new(FolderBundles::new(artifacts.clone(), folder.join("bundles"))),
             archives: Archives::new(rows.clone(), artifacts),
+            segments: Segments::default(),
             plans: Plans::new(rows.clone()),
             signals: Signals::default(),
             limits: Limits::default(),

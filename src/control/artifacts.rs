@@ -119,8 +119,10 @@ impl RunArtifacts {
         check_name(&new.name)?;
         self.check_run(new.run).await?;
         let kind = new.kind.unwrap_or_else(|| kind_of(&new.name, new.media_type.as_deref()));
-        let writer = self.artifacts.begin().await?;
-        Ok(Upload { of: self.clone(), new, kind, writer, size: 0, text: Vec::new() })
+        let id = artifact_id(new.run, None, &new.name);
+        let key = format!("{UPLOADS}/{}/{id}-{}", new.run, self.clock.now().0);
+        let writer = self.artifacts.begin(&key).await?;
+        Ok(Upload { of: self.clone(), new, kind, key, writer, size: 0, text: Vec::new() })
     }
 }
 
@@ -129,6 +131,7 @@ pub struct Upload {
     of: RunArtifacts,
     new: NewArtifact,
     kind: ArtifactKind,
+    key: String,
     writer: Box<dyn ArtifactWriter>,
     size: u64,
     /// The content so far, of kinds that are checked.
@@ -161,15 +164,14 @@ impl Upload {
 
     /// Adds it, in place of the one of the same name.
     pub async fn finish(self) -> Result<ArtifactRow, ArtifactsError> {
-        let Upload { of, new, kind, writer, size, text } = self;
+        let Upload { of, new, kind, key, writer, size, text } = self;
         let url = check_content(kind, &text)?;
         let id = artifact_id(new.run, None, &new.name);
         let created_at = of.clock.now();
         let (place, digest) = if let Some(url) = url {
             (ArtifactPlace::Link(url), Digest::of(&text))
         } else {
-            let key = format!("{UPLOADS}/{}/{}-{}", new.run, id, created_at.0);
-            let (digest, _) = writer.finish(&key).await?;
+            let (digest, _) = writer.finish().await?;
             (ArtifactPlace::Stored(key), digest)
         };
         let row = ArtifactRow {
@@ -253,8 +255,8 @@ impl Artifacts for IndexedArtifacts {
         Ok((digest, size))
     }
 
-    async fn begin(&self) -> Result<Box<dyn ArtifactWriter>, ArtifactError> {
-        self.inner.begin().await
+    async fn begin(&self, key: &str) -> Result<Box<dyn ArtifactWriter>, ArtifactError> {
+        self.inner.begin(key).await
     }
 
     async fn get(&self, key: &str) -> Result<Vec<u8>, ArtifactError> {

@@ -3,9 +3,12 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use serde_json::Value;
+use serde_json::{Value, json};
+
+use super::{World, history::weight};
 
 use crate::{
+    control::segments::{OpenRun, Segments},
     engine,
     model::{Attempt, Category, Event, EventKind, Micros, RunId, StepIx, TenantId},
     ports::{Feed, Note, RunRow, Spool, StoredEvent},
@@ -32,11 +35,14 @@ pub(super) struct Events {
     waiting_bytes: usize,
     feed: Arc<dyn Feed>,
     spool: Arc<dyn Spool>,
+    segments: Segments,
+    /// Since the first chunk, where chunks are sent to other machines.
+    sending: Option<OpenRun>,
 }
 
 impl Events {
     /// Goes on after what earlier epochs have committed and may have published.
-    pub(super) fn new(row: &RunRow, feed: Arc<dyn Feed>, spool: Arc<dyn Spool>) -> Events {
+    pub(super) fn new(row: &RunRow, world: &World) -> Events {
         let head = row.sequence_head;
         let next = if head == 0 && row.epoch.0 <= 1 { 1 } else { head + BLOCK };
         Events {
@@ -48,9 +54,17 @@ impl Events {
             committed: head,
             waiting: VecDeque::new(),
             waiting_bytes: 0,
-            feed,
-            spool,
+            feed: world.feed.clone(),
+            spool: world.spool.clone(),
+            segments: world.segments.clone(),
+            sending: None,
         }
+    }
+
+    /// What a dead owner said between these sequences may be lost; readers are told.
+    pub(super) fn dropped(&mut self, (from, to): (u64, u64), now: Micros) -> StoredEvent {
+        let kind = EventKind { category: Category::System, action: "dropped".to_owned() };
+        self.durable(kind, json!({"from": from, "to": to, "reason": "worker_lost"}), now)
     }
 
     /// Puts a decided fact into the order; it is shown when [`Events::committed`] has passed it.
@@ -114,13 +128,27 @@ impl Events {
             self.waiting_bytes = 0;
         }
         let chunks: Vec<Arc<Event>> = batch.iter().filter(|e| e.is_chunk()).cloned().collect();
-        if !chunks.is_empty()
-            && let Err(error) = self.spool.append(self.run, &chunks)
-        {
-            tracing::error!(run = %self.run, %error, chunks = chunks.len(), "log chunks could not be kept");
+        if !chunks.is_empty() {
+            self.keep(&chunks);
         }
         self.feed.publish(self.run, &batch);
         self.announce(&batch);
+    }
+
+    fn keep(&mut self, chunks: &[Arc<Event>]) {
+        if self.sending.is_none() {
+            self.sending = self.segments.uploads().map(|uploads| uploads.open(self.run));
+        }
+        match self.spool.append(self.run, chunks) {
+            Ok(()) => {
+                if let Some(sending) = &self.sending {
+                    sending.appended(chunks.iter().map(|chunk| weight(chunk)).sum());
+                }
+            }
+            Err(error) => {
+                tracing::error!(run = %self.run, %error, chunks = chunks.len(), "log chunks could not be kept");
+            }
+        }
     }
 
     /// What the batch says of the run as a whole is for readers of all runs too.
@@ -152,8 +180,9 @@ impl Events {
     }
 
     /// No more events will come.
-    pub(super) fn close(&self) {
+    pub(super) fn close(&mut self) {
         self.spool.close(self.run);
+        self.sending = None;
         self.feed.close(self.run);
     }
 }

@@ -1,4 +1,5 @@
-//! What has happened in a run: durable events from the store and chunks from the spool, merged by sequence.
+//! What has happened in a run: durable events from the store and chunks from the spool and from segments, merged by
+//! sequence.
 //!
 //! A chunk is kept only after the facts before it are committed, and a fact may be committed a moment before
 //! the chunks that precede it are kept. `prev` tells: an event whose `prev` was not given is read again, for a
@@ -11,9 +12,14 @@ use std::{collections::VecDeque, io, sync::Arc, time::Duration};
 pub(super) use page::weight;
 pub use page::{EventPage, EventRange, RangeError, parse_cursor};
 
-use super::archive::{ArchiveError, ArchiveReader, Archives};
+use serde_json::json;
+
+use super::{
+    archive::{ArchiveError, ArchiveReader, Archives},
+    segments::{SegmentError, Segments},
+};
 use crate::{
-    model::{Event, Micros, RunId, TenantId},
+    model::{Category, Event, EventKind, Micros, RunId, TenantId},
     ports::{Clock, RunRow, Spool, Store, StoreError, StoredEvent},
 };
 
@@ -26,6 +32,9 @@ const HELD: usize = 24 << 10;
 
 /// What comes before an event of this age has been written, or never will be.
 const YOUNG: Duration = Duration::from_secs(5);
+
+/// The same for chunks that another machine sends every few seconds.
+const LATE: Duration = Duration::from_secs(9);
 
 /// How long to wait before each repetition where something is missing before a young event.
 const PATIENCE_MILLIS: [u64; 11] = [0, 1, 2, 5, 10, 30, 80, 150, 300, 500, 1_000];
@@ -44,6 +53,8 @@ pub enum HistoryError {
     Archive(ArchiveError),
     #[error("the logs of run {run} cannot be read: {error}")]
     Spool { run: RunId, error: io::Error },
+    #[error("the logs of run {run} cannot be read: {error}")]
+    Segments { run: RunId, error: SegmentError },
 }
 
 /// Reads the events of one tenant's runs. Cheap to clone.
@@ -54,6 +65,7 @@ pub struct History {
     spool: Arc<dyn Spool>,
     clock: Arc<dyn Clock>,
     archives: Archives,
+    segments: Segments,
     /// How long ended runs are kept.
     kept: Duration,
 }
@@ -69,13 +81,20 @@ impl std::fmt::Debug for History {
 
 impl History {
     pub fn new(tenant: TenantId, store: Arc<dyn Store>, spool: Arc<dyn Spool>, clock: Arc<dyn Clock>) -> History {
-        History { tenant, store, spool, clock, archives: Archives::default(), kept: KEPT }
+        let (archives, segments) = <(Archives, Segments)>::default();
+        History { tenant, store, spool, clock, archives, segments, kept: KEPT }
     }
 
     /// Reads the events of archived runs from their archives.
     #[must_use]
     pub fn with_archives(self, archives: Archives) -> History {
         History { archives, ..self }
+    }
+
+    /// Reads chunks that other machines have sent, too.
+    #[must_use]
+    pub fn with_segments(self, segments: Segments) -> History {
+        History { segments, ..self }
     }
 
     /// Reads only rows and chunks.
@@ -110,6 +129,8 @@ impl History {
             run,
             at: after,
             only_chunks: false,
+            is_patient: true,
+            dropped: false,
             archive: Archive::Unknown,
             has_looked: false,
             durable: Source::default(),
@@ -121,6 +142,10 @@ impl History {
     /// Reads what the steps wrote, without the durable events.
     pub fn chunks(&self, run: RunId, after: u64) -> HistoryReader {
         HistoryReader { only_chunks: true, ..self.reader(run, after) }
+    }
+
+    pub(super) fn reads_segments(&self) -> bool {
+        self.segments.is_on()
     }
 
     pub(super) fn store(&self) -> &Arc<dyn Store> {
@@ -135,7 +160,15 @@ impl History {
     async fn read_chunks(&self, run: RunId, after: u64, limit: usize) -> Result<Vec<Event>, HistoryError> {
         let spool = self.spool.clone();
         let read = tokio::task::spawn_blocking(move || spool.read(run, after, limit)).await;
-        read.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(|error| HistoryError::Spool { run, error })
+        let here = read.unwrap_or_else(|error| Err(io::Error::other(error)));
+        let here = here.map_err(|error| HistoryError::Spool { run, error })?;
+        if !self.segments.is_on() {
+            return Ok(here);
+        }
+        // After the spool: what has left it meanwhile is in a segment by now.
+        let sent = self.segments.read(run, after, limit).await;
+        let sent = sent.map_err(|error| HistoryError::Segments { run, error })?;
+        Ok(merge(here, sent, limit))
     }
 
     /// The bytes of the run's kept chunks, to notice new ones cheaply.
@@ -215,6 +248,10 @@ pub struct HistoryReader {
     /// The sequence of the last event given.
     at: u64,
     only_chunks: bool,
+    /// Whether it waits for what is late.
+    is_patient: bool,
+    /// Whether something was missing.
+    dropped: bool,
     archive: Archive,
     /// Whether an archive was looked for before the first read.
     has_looked: bool,
@@ -240,6 +277,17 @@ impl HistoryReader {
         Ok(self.take())
     }
 
+    /// Takes what is late for lost, without waiting.
+    #[must_use]
+    pub(super) fn impatient(self) -> HistoryReader {
+        HistoryReader { is_patient: false, ..self }
+    }
+
+    /// Whether something was missing so far.
+    pub(super) fn has_dropped(&self) -> bool {
+        self.dropped
+    }
+
     /// The sequence of the last event given.
     pub fn at(&self) -> u64 {
         self.at
@@ -263,14 +311,29 @@ impl HistoryReader {
                 self.start_over();
                 continue;
             }
-            self.at = sequence;
             self.missing = None;
+            if is_missing {
+                self.dropped = true;
+                if self.history.segments.is_on() {
+                    return Ok(self.told_dropped());
+                }
+            }
+            self.at = sequence;
             let event = self.take();
             if self.only_chunks && event.as_ref().is_some_and(|event| !event.is_chunk()) {
                 continue;
             }
             return Ok(event);
         }
+    }
+
+    /// What was lost before the first event in hand, as an event: it has the place of the last one that is missing.
+    fn told_dropped(&mut self) -> Option<Event> {
+        let (run_id, timestamp, last) = self.first().map(|next| (next.run_id, next.timestamp, next.prev))?;
+        let data = json!({"from": self.at + 1, "to": last});
+        let event = EventKind { category: Category::System, action: "dropped".to_owned() };
+        let prev = std::mem::replace(&mut self.at, last);
+        Some(Event { run_id, timestamp, sequence: last, prev, source: None, event, data })
     }
 
     /// Goes over to the run's archive, if there is one now.
@@ -356,14 +419,29 @@ impl HistoryReader {
     async fn reads_again(&mut self) -> bool {
         let Some((sequence, at)) = self.first().map(|event| (event.sequence, event.timestamp)) else { return false };
         let tries = self.missing.filter(|(of, _)| *of == sequence).map_or(0, |(_, tries)| tries);
-        let is_young = self.history.clock.now().since(at) < YOUNG;
-        let Some(wait) = PATIENCE_MILLIS.get(tries).filter(|_| is_young || tries == 0) else { return false };
+        let sends = self.history.segments.is_on();
+        let is_young = self.is_patient && self.history.clock.now().since(at) < if sends { LATE } else { YOUNG };
+        let wait = PATIENCE_MILLIS.get(tries).copied().or(sends.then_some(500));
+        let Some(wait) = wait.filter(|_| is_young || tries == 0) else { return false };
         self.missing = Some((sequence, tries + 1));
-        if *wait > 0 {
-            tokio::time::sleep(Duration::from_millis(*wait)).await;
+        if wait > 0 {
+            tokio::time::sleep(Duration::from_millis(wait)).await;
         }
         true
     }
+}
+
+/// What two places have of the same chunks: those up to where one of them may have more.
+fn merge(one: Vec<Event>, other: Vec<Event>, limit: usize) -> Vec<Event> {
+    let end = |events: &[Event]| events.last().filter(|_| events.len() >= limit).map(|event| event.sequence);
+    let end = [end(&one), end(&other)].into_iter().flatten().min().unwrap_or(u64::MAX);
+    let mut events = one;
+    events.extend(other);
+    events.retain(|event| event.sequence <= end);
+    events.sort_by_key(|event| event.sequence);
+    events.dedup_by_key(|event| event.sequence);
+    events.truncate(limit);
+    events
 }
 
 /// The V2 event that a stored one is.

@@ -24,6 +24,7 @@ mod runbook_sync;
 mod runbooks;
 mod runs;
 mod said;
+mod segments;
 mod session;
 mod sessions;
 mod signals;
@@ -58,6 +59,7 @@ pub use retention::{Retention, RetentionError, Sweeper};
 pub use runbook_sync::{RunbookSync, put_shipped};
 pub use runbooks::{Checked, Draft, Origin, Put, RunbookVersion, RunbookView, Runbooks, RunbooksError};
 pub use runs::{RunView, Runs, RunsError};
+pub use segments::{OpenRun, SegmentError, Segments, Uploads};
 pub use sessions::{AnswerWithSession, LaneCount, NewSession, Opened, SessionView, Sessions, SessionsError};
 pub use signals::Signals;
 pub use step_log::{LogFilter, chunk_bytes};
@@ -81,6 +83,8 @@ pub struct World {
     /// The files that belong to runbooks.
     pub bundles: Arc<dyn Bundles>,
     pub archives: Archives,
+    /// Chunks that go to other machines, and come from there.
+    pub segments: Segments,
     pub plans: Plans,
     pub signals: Signals,
     pub limits: Limits,
@@ -97,6 +101,7 @@ impl World {
     pub fn history(&self, tenant: TenantId) -> History {
         History::new(tenant, self.store.clone(), self.spool.clone(), self.clock.clone())
             .with_archives(self.archives.clone())
+            .with_segments(self.segments.clone())
     }
 }
 

@@ -8,7 +8,10 @@ use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-use super::artifacts::delete_all;
+use super::{
+    artifacts::delete_all,
+    segments::{SegmentError, Segments},
+};
 use crate::{
     model::Micros,
     ports::{ArchiveStore, ArtifactError, Artifacts, Clock, Spool, StoreError},
@@ -49,6 +52,8 @@ pub enum RetentionError {
     Artifacts(#[from] ArtifactError),
     #[error("the logs of a run: {0}")]
     Spool(#[from] std::io::Error),
+    #[error(transparent)]
+    Segments(#[from] SegmentError),
 }
 
 /// The loop that removes what is old.
@@ -59,6 +64,7 @@ pub struct Sweeper {
     artifacts: Arc<dyn Artifacts>,
     spool: Arc<dyn Spool>,
     clock: Arc<dyn Clock>,
+    segments: Segments,
 }
 
 impl std::fmt::Debug for Sweeper {
@@ -75,7 +81,13 @@ impl Sweeper {
         spool: Arc<dyn Spool>,
         clock: Arc<dyn Clock>,
     ) -> Sweeper {
-        Sweeper { retention, index, artifacts, spool, clock }
+        Sweeper { retention, index, artifacts, spool, clock, segments: Segments::default() }
+    }
+
+    /// Removes segments of archived runs, too.
+    #[must_use]
+    pub fn with_segments(self, segments: Segments) -> Sweeper {
+        Sweeper { segments, ..self }
     }
 
     /// Removes what is old, every minute, until `stop` fires.
@@ -105,7 +117,7 @@ impl Sweeper {
         while self.delete_packs().await? {
             tokio::time::sleep(BREATH).await;
         }
-        Ok(())
+        Ok(self.segments.sweep(&*self.clock).await?)
     }
 
     fn before(&self, age: Duration) -> Micros {

@@ -16,7 +16,7 @@ use super::{
     OwnError, Owned, Owner,
     attempt::{self, Prepared},
     committer::{CommitError, Terms},
-    events::Events,
+    events::{BLOCK, Events},
     outputs,
     patience::patiently,
     rest::step_rows,
@@ -133,7 +133,7 @@ impl Session {
     fn new(owner: &Owner, row: RunRow, plan: Arc<Plan>, run: Run) -> Session {
         let (chunk_sender, chunks) = log_channel(CHUNKS);
         Session {
-            events: Events::new(&row, owner.world.feed.clone(), owner.world.spool.clone()),
+            events: Events::new(&row, &owner.world),
             version: row.version,
             signals_seen: row.signals_applied,
             signals_committed: row.signals_applied,
@@ -158,6 +158,7 @@ impl Session {
         if refused {
             self.fail_running();
         } else if self.row.recoveries > self.row.recoveries_applied {
+            self.tell_dropped().await?;
             self.feed(Input::Recovered { recoveries: self.row.recoveries });
             self.recoveries_applied = self.row.recoveries;
         }
@@ -170,6 +171,21 @@ impl Session {
         }
         self.feed(Input::Slots(self.owner.world.limits.slots));
         self.feed(Input::Tick);
+        Ok(())
+    }
+
+    /// What the dead owner said last may not have left its machine.
+    async fn tell_dropped(&mut self) -> Result<(), OwnError> {
+        let (world, head) = (&self.owner.world, self.row.sequence_head);
+        if !world.segments.is_on() || self.run.running().next().is_none() {
+            return Ok(());
+        }
+        let sent = world.segments.last_sequence(self.row.id, head).await?;
+        let (from, to) = (sent + 1, head + BLOCK - 1);
+        if from <= to {
+            let stored = self.events.dropped((from, to), self.now());
+            self.draft.events.push(stored);
+        }
         Ok(())
     }
 

@@ -168,7 +168,10 @@ impl From<HistoryError> for Problem {
         match error {
             HistoryError::NotFound(_) => Problem::new(Code::RunNotFound, text),
             HistoryError::Expired(_) => Problem::new(Code::RunExpired, text),
-            HistoryError::Store(_) | HistoryError::Spool { .. } | HistoryError::Archive(_) => {
+            HistoryError::Store(_)
+            | HistoryError::Spool { .. }
+            | HistoryError::Segments { .. }
+            | HistoryError::Archive(_) => {
                 Problem::concealed(Code::EventsUnavailable, "the events of the run cannot be read now", error)
             }
         }

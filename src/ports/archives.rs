@@ -34,14 +34,17 @@ pub struct ArchiveRow {
     pub at: Micros,
 }
 
+/// What [`ArchiveStore::events_of`] answers has about so many bytes at most, so that whoever asks needs no more memory.
+pub const EVENT_BYTES: i64 = 8 << 20;
+
 /// The archives of runs. Every verb is one transaction.
 #[async_trait]
 pub trait ArchiveStore: Send + Sync {
     /// Ended runs without an archive, those that ended first, at most `limit`.
     async fn unarchived(&self, limit: usize) -> Result<Vec<EndedRun>, StoreError>;
 
-    /// The durable events of several runs, at most `limit` altogether, in order. A run whose events are not all
-    /// there (and every one after it) is left out.
+    /// The durable events of several runs, at most `limit` altogether and about [`EVENT_BYTES`] of data, in order. A
+    /// run whose events are not all there (and every one after it) is left out.
     async fn events_of(&self, runs: &[RunId], limit: usize) -> Result<Vec<(RunId, Vec<StoredEvent>)>, StoreError>;
 
     /// Records archives that are in one file. A run that has one already keeps it; a run that is gone is passed over.

@@ -16,6 +16,35 @@ pub enum ArtifactError {
     BadName(String),
     #[error("artifact store: {0}")]
     Io(#[from] std::io::Error),
+    /// Passing: no connection, no answer in time, an answer that says "later".
+    #[error("the artifact store cannot be reached: {0}")]
+    Unavailable(String),
+    /// For good: it does not know these credentials, or they may not do this.
+    #[error("the artifact store refuses access: {0}")]
+    Denied(String),
+    /// Its key was given to another one while it was read.
+    #[error("the artifact `{0}` was replaced while it was read")]
+    Replaced(String),
+}
+
+impl ArtifactError {
+    /// The stable code of the error.
+    pub fn code(&self) -> &'static str {
+        match self {
+            ArtifactError::NotFound(_) => "ARTIFACT_NOT_FOUND",
+            ArtifactError::BadName(_) => "BAD_ARTIFACT_NAME",
+            ArtifactError::Io(error) if error.kind() == std::io::ErrorKind::StorageFull => "DISK_FULL",
+            ArtifactError::Io(_) => "ARTIFACTS_FAILED",
+            ArtifactError::Unavailable(_) => "ARTIFACTS_UNAVAILABLE",
+            ArtifactError::Denied(_) => "ARTIFACTS_DENIED",
+            ArtifactError::Replaced(_) => "ARTIFACT_REPLACED",
+        }
+    }
+
+    /// Whether the same call may succeed later.
+    pub const fn is_passing(&self) -> bool {
+        matches!(self, ArtifactError::Unavailable(_) | ArtifactError::Replaced(_))
+    }
 }
 
 /// Stores artifacts under keys: `<run>/<step>/report.md` for what steps leave behind, `uploads/…` and `archives/…`
@@ -26,11 +55,12 @@ pub trait Artifacts: Send + Sync {
     async fn put_file(&self, key: &str, file: &Path) -> Result<(Digest, u64), ArtifactError>;
 
     /// Begins one that comes in pieces.
-    async fn begin(&self) -> Result<Box<dyn ArtifactWriter>, ArtifactError>;
+    async fn begin(&self, key: &str) -> Result<Box<dyn ArtifactWriter>, ArtifactError>;
 
     async fn get(&self, key: &str) -> Result<Vec<u8>, ArtifactError>;
 
-    /// Opens one to read parts of it. It stays what it is, even if its key is given to another one.
+    /// Opens one to read parts of it. If its key is given to another one, or deleted, what is read is still the first
+    /// one or an error, never a mixture.
     async fn open(&self, key: &str) -> Result<Box<dyn ArtifactReader>, ArtifactError>;
 
     /// The keys below a prefix, sorted.
@@ -49,7 +79,7 @@ pub trait ArtifactWriter: Send {
     async fn write(&mut self, bytes: Bytes) -> Result<(), ArtifactError>;
 
     /// Gives it its key, durably. An existing key is replaced atomically.
-    async fn finish(self: Box<Self>, key: &str) -> Result<(Digest, u64), ArtifactError>;
+    async fn finish(self: Box<Self>) -> Result<(Digest, u64), ArtifactError>;
 }
 
 /// An open artifact.

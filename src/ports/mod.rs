@@ -17,6 +17,7 @@ mod queue;
 mod runbook_folder;
 mod runbooks;
 mod secrets;
+mod segments;
 mod sessions;
 mod spool;
 mod store;
@@ -24,7 +25,7 @@ mod time;
 mod workers;
 mod workspaces;
 
-pub use archives::{ArchiveRow, ArchiveStore, EndedRun};
+pub use archives::{ArchiveRow, ArchiveStore, EVENT_BYTES, EndedRun};
 pub use artifact_index::{ArtifactCursor, ArtifactIndex, ArtifactPlace, ArtifactRow};
 pub use artifacts::{ArtifactError, ArtifactReader, ArtifactWriter, Artifacts};
 pub use bundles::{BundleError, Bundles};
@@ -41,6 +42,7 @@ pub use queue::{Doorbell, Queue};
 pub use runbook_folder::{FolderFile, FolderScan, FolderText, RunbookFolder};
 pub use runbooks::{NewRunbookVersion, RunbookPut, RunbookStore, RunbookVersionRow};
 pub use secrets::{Mask, MaskStream, Masks, SecretError, SecretValue, Secrets};
+pub use segments::{SegmentRow, SegmentStore};
 pub use sessions::{SessionChange, SessionFilter, SessionRow, SessionStore};
 pub use spool::Spool;
 pub use store::{

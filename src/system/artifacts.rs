@@ -57,13 +57,18 @@ impl FolderArtifacts {
     }
 
     fn path(&self, key: &str) -> Result<PathBuf, ArtifactError> {
-        let good = key.len() <= MAX_KEY && key.split('/').all(is_segment) && key.split('/').next() != Some(UNFINISHED);
-        if good { Ok(self.root.join(key)) } else { Err(ArtifactError::BadName(key.to_owned())) }
+        check_key(key).map(|()| self.root.join(key))
     }
 }
 
+/// Every store takes the same keys, so that one can take the place of another.
+pub(super) fn check_key(key: &str) -> Result<(), ArtifactError> {
+    let good = key.len() <= MAX_KEY && key.split('/').all(is_segment) && key.split('/').next() != Some(UNFINISHED);
+    if good { Ok(()) } else { Err(ArtifactError::BadName(key.to_owned())) }
+}
+
 /// A segment that stays where it is put, in every file system.
-fn is_segment(segment: &str) -> bool {
+pub(super) fn is_segment(segment: &str) -> bool {
     let good_byte = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     !matches!(segment, "" | "." | "..") && segment.len() <= MAX_SEGMENT && segment.bytes().all(good_byte)
 }
@@ -76,11 +81,12 @@ impl Artifacts for FolderArtifacts {
         blocking(move || copy_in(&source, &unfinished, &target)).await.map_err(ArtifactError::Io)
     }
 
-    async fn begin(&self) -> Result<Box<dyn ArtifactWriter>, ArtifactError> {
+    async fn begin(&self, key: &str) -> Result<Box<dyn ArtifactWriter>, ArtifactError> {
+        let target = self.path(key)?;
         let unfinished = self.root.join(UNFINISHED);
         let (path, file) = blocking(move || new_file(&unfinished)).await?;
         let unfinished = Unfinished(path);
-        Ok(Box::new(Writer { root: self.root.clone(), unfinished, file: Some(file), hasher: Sha256::new(), size: 0 }))
+        Ok(Box::new(Writer { target, unfinished, file: Some(file), hasher: Sha256::new(), size: 0 }))
     }
 
     async fn get(&self, key: &str) -> Result<Vec<u8>, ArtifactError> {
@@ -152,7 +158,7 @@ impl Drop for Unfinished {
 }
 
 struct Writer {
-    root: PathBuf,
+    target: PathBuf,
     unfinished: Unfinished,
     /// Absent while a piece is being written, and after that failed.
     file: Option<File>,
@@ -176,10 +182,9 @@ impl ArtifactWriter for Writer {
         Ok(())
     }
 
-    async fn finish(mut self: Box<Self>, key: &str) -> Result<(Digest, u64), ArtifactError> {
-        let target = FolderArtifacts { root: self.root.clone() }.path(key)?;
+    async fn finish(mut self: Box<Self>) -> Result<(Digest, u64), ArtifactError> {
         let file = self.file.take().ok_or_else(|| io::Error::other("an earlier write failed"))?;
-        let Writer { unfinished, hasher, size, .. } = *self;
+        let Writer { target, unfinished, hasher, size, .. } = *self;
         blocking(move || {
             file.sync_all()?;
             name(&unfinished.0, &target)
@@ -245,11 +250,7 @@ impl Probe for FolderArtifacts {
 
 /// Copies to an unfinished file, then gives it its name: a reader sees the old file or the new one.
 fn copy_in(source: &Path, unfinished: &Path, target: &Path) -> io::Result<(Digest, u64)> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let mut source = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(source)?;
-    if !source.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-    }
+    let mut source = open_regular(source)?;
     let (path, file) = new_file(unfinished)?;
     let copied = copy_and_digest(&mut source, file).and_then(|copied| {
         if let Some(folder) = target.parent() {
@@ -263,6 +264,17 @@ fn copy_in(source: &Path, unfinished: &Path, target: &Path) -> io::Result<(Diges
         let _ = std::fs::remove_file(&path);
     }
     copied
+}
+
+/// Opens a file that may have been put there by anybody: no link is followed, and nothing is waited for.
+pub(super) fn open_regular(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)?;
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
+    }
 }
 
 fn copy_and_digest(source: &mut File, mut target: File) -> io::Result<(Digest, u64)> {
@@ -352,20 +364,20 @@ mod tests {
     #[tokio::test]
     async fn what_comes_in_pieces_is_seen_when_it_is_complete() {
         let (_folder, store) = world();
-        let mut writer = store.begin().await.unwrap();
+        let mut writer = store.begin("archives/x").await.unwrap();
         writer.write(Bytes::from_static(b"one ")).await.unwrap();
         writer.write(Bytes::from_static(b"two")).await.unwrap();
         assert!(store.list("").await.unwrap().is_empty());
-        assert_eq!(writer.finish("archives/x").await.unwrap(), (Digest::of(b"one two"), 7));
+        assert_eq!(writer.finish().await.unwrap(), (Digest::of(b"one two"), 7));
         let reader = store.open("archives/x").await.unwrap();
         assert_eq!(reader.size(), 7);
         for (offset, length, expected) in [(0, 3, "one"), (4, 99, "two"), (7, 1, ""), (99, 1, "")] {
             assert_eq!(reader.read_at(offset, length).await.unwrap(), expected);
         }
-        let mut dropped = store.begin().await.unwrap();
+        let mut dropped = store.begin("archives/y").await.unwrap();
         dropped.write(Bytes::from_static(b"half")).await.unwrap();
         drop(dropped);
-        assert!(matches!(store.begin().await.unwrap().finish("../x").await, Err(ArtifactError::BadName(_))));
+        assert!(matches!(store.begin("../x").await, Err(ArtifactError::BadName(_))));
         assert_eq!(std::fs::read_dir(store.root.join(UNFINISHED)).unwrap().count(), 0);
     }
 

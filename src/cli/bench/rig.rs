@@ -14,7 +14,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::BenchError;
 use crate::{
     actions::Registry,
-    control::{Archives, Committer, Handoff, Limits, Owned, Owner, Plans, Runs, Signals, Submission, Wishes, World},
+    control::{
+        Archives, Committer, Handoff, Limits, Owned, Owner, Plans, Runs, Segments, Signals, Submission, Wishes, World,
+    },
     feed::MemoryFeed,
     model::{Failure, Lane, RunId, RunStatus, Success, TenantId},
     ports::{AttemptContext, Executor, Executors, Ids, Trigger},
@@ -46,6 +48,7 @@ impl Rig {
         let bodies = Bodies::default();
         let world = World {
             archives: Archives::default(),
+            segments: Segments::default(),
             plans: Plans::new(store.clone()),
             store: store.clone(),
             queue: Arc::new(ChannelQueue::new()),

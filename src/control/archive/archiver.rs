@@ -7,7 +7,10 @@
 use std::{
     collections::{HashMap, HashSet},
     io,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -19,7 +22,7 @@ use super::{
 };
 use crate::{
     control::history::{History, HistoryError, event},
-    model::{Event, Micros, RunId},
+    model::{Event, Micros, Millis, RunId},
     ports::{
         ArchiveRow, ArchiveStore, ArtifactError, ArtifactWriter, Artifacts, Clock, EndedRun, Spool, StoreError,
         StoredEvent,
@@ -29,7 +32,8 @@ use crate::{
 /// Runs in one file.
 const BATCH: usize = 256;
 
-/// Events read at once for many small runs; a run with more is read on its own.
+/// Small runs that are read together, and how many events; a run with more, or with larger ones, is read on its own.
+const TOGETHER: usize = 32;
 const EVENTS: usize = 8_192;
 
 /// A file that is larger gets no more runs.
@@ -40,6 +44,15 @@ const PAUSE: Duration = Duration::from_millis(300);
 
 /// The last words of a run may come a moment after its end was committed; until then it waits.
 const LAST_WORDS: Duration = Duration::from_secs(10);
+
+/// The same for what other machines have to send: they try again while the artifact store is away.
+const LAST_SEGMENTS: Duration = Duration::from_mins(10);
+
+/// How long a run waits from one look to the next: while its last words are awaited, when they are late, and where
+/// it cannot be read.
+const SOON: Millis = Millis::seconds(1);
+const LATER: Millis = Millis::seconds(30);
+const MUCH_LATER: Millis = Millis::seconds(60);
 
 /// Where archives are among the artifacts; no run has such an id.
 const FOLDER: &str = "archives";
@@ -70,6 +83,8 @@ pub struct Archiver {
     clock: Arc<dyn Clock>,
     /// Of rows and chunks, not of archives.
     history: History,
+    /// Since when the artifact store can be used, as far as is known.
+    usable_since: Arc<AtomicI64>,
 }
 
 impl std::fmt::Debug for Archiver {
@@ -94,7 +109,8 @@ impl Archiver {
         clock: Arc<dyn Clock>,
         history: History,
     ) -> Archiver {
-        Archiver { index, artifacts, spool, clock, history: history.without_archives() }
+        let usable_since = Arc::new(AtomicI64::new(clock.now().0));
+        Archiver { index, artifacts, spool, clock, history: history.without_archives(), usable_since }
     }
 
     /// Archives what has ended and what ends, until `stop` fires.
@@ -109,6 +125,7 @@ impl Archiver {
                 Ok(archived) => archived,
                 Err(error) => {
                     tracing::warn!(%error, "ended runs could not be archived; trying again");
+                    self.usable_since.store(self.clock.now().0, Ordering::Relaxed);
                     0
                 }
             };
@@ -140,7 +157,7 @@ impl Archiver {
         ended.retain(|run| !waiting.contains_key(&run.run));
         let Some(first) = ended.first() else { return Ok(0) };
         let name = format!("{FOLDER}/{}-{}", first.run, now.0);
-        let mut pack = Pack { writer: self.artifacts.begin().await?, name, size: 0, rows: Vec::new() };
+        let mut pack = Pack { writer: self.artifacts.begin(&name).await?, name, size: 0, rows: Vec::new() };
         let (quiet, talkative) = self.split(&ended).await?;
         let small = match self.small(&mut pack, &quiet).await {
             // One of them cannot be read: each on its own, so that the others are archived.
@@ -164,8 +181,12 @@ impl Archiver {
         }
         let complete: HashSet<RunId> = pack.rows.iter().map(|row| row.run).collect();
         for run in ended.iter().filter(|run| !complete.contains(&run.run)) {
-            let pause = if unreadable.contains(&run.run) { 60_000_000 } else { 1_000_000 };
-            waiting.insert(run.run, Micros(now.0 + pause));
+            let pause = match now.since(run.ended_at) {
+                _ if unreadable.contains(&run.run) => MUCH_LATER,
+                age if age > LAST_WORDS => LATER,
+                _ => SOON,
+            };
+            waiting.insert(run.run, now.plus(pause));
         }
         self.record(pack).await?;
         self.forget(talkative.iter().map(|run| run.run).filter(|run| complete.contains(run)).collect()).await?;
@@ -180,25 +201,47 @@ impl Archiver {
 
     /// Packs runs whose events are only rows, and few; answers those that were looked at.
     async fn small(&self, pack: &mut Pack, runs: &[EndedRun]) -> Result<HashSet<RunId>, ArchivingError> {
-        let ids: Vec<RunId> = runs.iter().map(|run| run.run).collect();
-        let mut rows = self.index.events_of(&ids, EVENTS).await?;
-        let looked_at = rows.iter().map(|(run, _)| *run).collect();
+        let (mut rest, mut looked_at) = (runs, HashSet::new());
+        while !rest.is_empty() && pack.size <= FILE {
+            let together = &rest[..rest.len().min(TOGETHER)];
+            let ids: Vec<RunId> = together.iter().map(|run| run.run).collect();
+            let rows = self.index.events_of(&ids, EVENTS).await?;
+            // The first that was left out is too large for this.
+            rest = &rest[(rows.len() + usize::from(rows.len() < together.len())).min(rest.len())..];
+            self.pack_rows(pack, together, rows, &mut looked_at).await?;
+        }
+        Ok(looked_at)
+    }
+
+    async fn pack_rows(
+        &self,
+        pack: &mut Pack,
+        runs: &[EndedRun],
+        mut rows: Vec<(RunId, Vec<StoredEvent>)>,
+        looked_at: &mut HashSet<RunId>,
+    ) -> Result<(), ArchivingError> {
         let now = self.clock.now();
         let heads: HashMap<RunId, &EndedRun> = runs.iter().map(|run| (run.run, run)).collect();
-        rows.retain(|(run, events)| heads.get(run).is_some_and(|run| is_complete(run, events) || is_late(run, now)));
+        if self.history.reads_segments() {
+            // What is missing between rows may be in segments.
+            rows.retain(|(run, events)| heads.get(run).is_some_and(|run| is_complete(run, events)));
+        }
+        looked_at.extend(rows.iter().map(|(run, _)| *run));
+        rows.retain(|(run, events)| {
+            heads.get(run).is_some_and(|run| is_complete(run, events) || self.is_late(run, now))
+        });
         let packed = blocking(move || pack_all(rows)).await?;
         let mut bytes = Vec::new();
         for (run, archive, packed) in packed {
             bytes.extend_from_slice(&archive);
             pack.note(run, packed, now);
         }
-        pack.writer.write(bytes.into()).await?;
-        Ok(looked_at)
+        Ok(pack.writer.write(bytes.into()).await?)
     }
 
     /// Packs one run, a piece at a time.
     async fn large(&self, pack: &mut Pack, run: &EndedRun) -> Result<(), ArchivingError> {
-        let mut reader = self.history.reader(run.run, 0);
+        let mut reader = self.history.reader(run.run, 0).impatient();
         let mut compressor = format::compressor()?;
         let mut packer = Packer::new(run.run, &mut compressor);
         let (position, mut last, mut whole) = (pack.size, 0, true);
@@ -216,15 +259,26 @@ impl Archiver {
         pack.append(rest).await?;
         let now = self.clock.now();
         // What was written of a run that has more to say is passed over.
-        if (whole && last == run.sequence_head) || is_late(run, now) {
+        whole &= !reader.has_dropped();
+        if (whole && last == run.sequence_head) || self.is_late(run, now) {
             pack.rows.push(row(run.run, &pack.name, position, packed, now));
         }
         Ok(())
     }
 
+    /// Whether what is still missing will not come any more.
+    fn is_late(&self, run: &EndedRun, now: Micros) -> bool {
+        if self.history.reads_segments() {
+            let usable = Micros(self.usable_since.load(Ordering::Relaxed));
+            now.since(run.ended_at.max(usable)) > LAST_SEGMENTS
+        } else {
+            now.since(run.ended_at) > LAST_WORDS
+        }
+    }
+
     async fn record(&self, pack: Pack) -> Result<(), ArchivingError> {
         if !pack.rows.is_empty() {
-            pack.writer.finish(&pack.name).await?;
+            pack.writer.finish().await?;
             self.index.record_archives(&pack.rows).await?;
         }
         Ok(())
@@ -274,11 +328,6 @@ fn row(run: RunId, artifact: &str, position: u64, packed: Packed, at: Micros) ->
 fn is_complete(run: &EndedRun, events: &[StoredEvent]) -> bool {
     let mut last = 0;
     events.iter().all(|event| event.prev <= std::mem::replace(&mut last, event.sequence)) && last == run.sequence_head
-}
-
-/// Whether what is still missing will not come any more.
-fn is_late(run: &EndedRun, now: Micros) -> bool {
-    now.since(run.ended_at) > LAST_WORDS
 }
 
 fn pack_all(runs: Vec<(RunId, Vec<StoredEvent>)>) -> io::Result<Vec<(RunId, Vec<u8>, Packed)>> {

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::MemoryStore;
 use crate::{
     model::{Micros, RunId},
-    ports::{ArchiveRow, ArchiveStore, EndedRun, StoreError, StoredEvent},
+    ports::{ArchiveRow, ArchiveStore, EVENT_BYTES, EndedRun, StoreError, StoredEvent},
 };
 
 /// What is archived.
@@ -25,6 +25,10 @@ impl Archives {
         let mut rows: Vec<&ArchiveRow> = self.rows.values().filter(is_meant).collect();
         rows.sort_by_key(|row| row.at);
         rows.into_iter().map(|row| row.run).collect()
+    }
+
+    pub(super) fn has(&self, run: RunId) -> bool {
+        self.rows.contains_key(&run)
     }
 
     fn is_used(&self, pack: &str) -> bool {
@@ -51,10 +55,11 @@ impl ArchiveStore for MemoryStore {
 
     async fn events_of(&self, runs: &[RunId], limit: usize) -> Result<Vec<(RunId, Vec<StoredEvent>)>, StoreError> {
         let state = self.state();
-        let (mut answer, mut left) = (Vec::new(), limit);
+        let (mut answer, mut left, mut bytes) = (Vec::new(), limit, 0);
         for run in runs {
             let events = state.run(*run).map(|run| run.events_after(0, usize::MAX)).unwrap_or_default();
-            if events.len() >= left {
+            bytes += events.iter().map(|event| event.data.to_string().len()).sum::<usize>();
+            if events.len() >= left || i64::try_from(bytes).is_ok_and(|bytes| bytes >= EVENT_BYTES) {
                 break;
             }
             left -= events.len();
@@ -112,6 +117,7 @@ impl ArchiveStore for MemoryStore {
                 state.archives.rows.remove(run);
                 state.archives.trimmed.remove(run);
                 state.artifacts.remove(*run);
+                state.segments.remove(*run);
             }
         }
         Ok(())

@@ -9,6 +9,7 @@ mod idempotency;
 mod list;
 mod run;
 mod runbooks;
+mod segments;
 mod sessions;
 mod state;
 mod workers;

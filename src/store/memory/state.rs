@@ -5,7 +5,9 @@ use std::{
     collections::{BTreeMap, BTreeSet},
 };
 
-use super::{archives::Archives, artifacts::Artifacts, list, run::Run, runbooks::Runbooks, workers::Worker};
+use super::{
+    archives::Archives, artifacts::Artifacts, list, run::Run, runbooks::Runbooks, segments::Segments, workers::Worker,
+};
 use crate::{
     model::{Digest, Epoch, Lane, Micros, RunId, RunStatus, SessionId, TenantId, WorkerId},
     ports::{
@@ -25,6 +27,7 @@ pub(super) struct State {
     /// Of writes, by tenant and key.
     pub(super) answers: BTreeMap<(TenantId, String), IdempotentAnswer>,
     pub(super) runbooks: Runbooks,
+    pub(super) segments: Segments,
     pub(super) sessions: BTreeMap<SessionId, SessionRow>,
 }
 

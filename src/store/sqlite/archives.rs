@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     model::{Digest, Micros, RunId, TenantId},
-    ports::{ArchiveRow, ArchiveStore, EndedRun, StoreError, StoredEvent},
+    ports::{ArchiveRow, ArchiveStore, EVENT_BYTES, EndedRun, StoreError, StoredEvent},
 };
 
 #[async_trait]
@@ -23,19 +23,20 @@ impl ArchiveStore for SqliteStore {
     }
 
     async fn events_of(&self, runs: &[RunId], limit: usize) -> Result<Vec<(RunId, Vec<StoredEvent>)>, StoreError> {
-        let arguments = arguments!(hex_list(runs.iter().map(|run| run.0)), arguments::limit(limit));
+        let arguments = arguments!(hex_list(runs.iter().map(|run| run.0)), arguments::limit(limit), EVENT_BYTES);
         let rows = self.read(include_str!("queries/events_of.sql"), arguments).await?;
         let mut answer: Vec<(RunId, Vec<StoredEvent>)> = runs.iter().map(|run| (*run, Vec::new())).collect();
-        let mut last = 0;
+        let (mut last, mut bytes) = (0, 0);
         for row in &rows {
             let place: i64 = row.try_get("place").map_err(|error| store_error(&error))?;
             last = usize::try_from(place).unwrap_or(usize::MAX);
+            bytes = row.try_get("bytes").map_err(|error| store_error(&error))?;
             let event = EventRecord::from_row(row).map_err(|error| store_error(&error))?.try_into()?;
             if let Some((_, events)) = answer.get_mut(last) {
                 events.push(event);
             }
         }
-        if rows.len() >= limit {
+        if rows.len() >= limit || bytes >= EVENT_BYTES {
             // Perhaps not all of the last one.
             answer.truncate(last);
         }

@@ -35,6 +35,7 @@ const MIGRATIONS: &[Migration] = &[
     migration!("0006_idempotency"),
     migration!("0007_roles"),
     migration!("0008_leases"),
+    migration!("0009_segments"),
 ];
 
 /// Brings the schema up to this build's version.

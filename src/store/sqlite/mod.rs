@@ -24,6 +24,7 @@ mod reads;
 mod rows;
 mod runbooks;
 mod seed;
+mod segments;
 mod sessions;
 mod workers;
 mod writer;

@@ -12,7 +12,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::ports::{Faults, FaultyStore, SimClock, SimExecutors, SimFeed, SimIds, SimLiveness, SimQueue, SimRest};
 use crate::{
     control::{
-        Archives, Arrivals, Attendant, Claim, Committer, Handoff, Limits, Owner, Plans, Reaper, Runs, Signals, World,
+        Archives, Arrivals, Attendant, Claim, Committer, Handoff, Limits, Owner, Plans, Reaper, Runs, Segments,
+        Signals, World,
     },
     engine::testing::Rng,
     model::{Lane, TenantId, WorkerId},
@@ -84,6 +85,7 @@ impl Fleet {
     fn world(&self, store: Arc<dyn Store>) -> World {
         World {
             archives: Archives::default(),
+            segments: Segments::default(),
             plans: Plans::new(store.clone()),
             store,
             queue: self.queue.clone(),

@@ -10,7 +10,7 @@ use std::{
 use async_trait::async_trait;
 use opsroom::{
     actions::{Deps, HttpConfig, Registry},
-    control::{Archives, Committer, Handoff, Limits, Owner, Plans, Runs, Signals, Submission, World},
+    control::{Archives, Committer, Handoff, Limits, Owner, Plans, Runs, Segments, Signals, Submission, World},
     feed::MemoryFeed,
     model::{Failure, Lane, RunId, RunStatus, StepIx, Success, TenantId, WorkerId},
     ports::{
@@ -77,6 +77,7 @@ impl Process {
         let folder = place.folder.path();
         let world = World {
             archives: Archives::default(),
+            segments: Segments::default(),
             plans: Plans::new(store.clone()),
             store,
             queue: Arc::new(ChannelQueue::new()),

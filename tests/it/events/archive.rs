@@ -177,9 +177,9 @@ async fn a_crash_leaves_nothing_lost_and_nothing_doubled() {
     let room = Room::with_ended(300).await;
     let before = all(&room.history, 0).await;
     // A file that nothing is recorded in, as after a crash before the record.
-    let mut orphan = room.artifacts.begin().await.unwrap();
+    let mut orphan = room.artifacts.begin("archives/orphan").await.unwrap();
     orphan.write(bytes::Bytes::from_static(b"half")).await.unwrap();
-    orphan.finish("archives/orphan").await.unwrap();
+    orphan.finish().await.unwrap();
     // Chunks of an archived run, as after a crash behind the record.
     let chunks: Vec<Arc<Event>> = before.iter().filter(|event| event.is_chunk()).cloned().map(Arc::new).collect();
     room.archive().await;

@@ -14,6 +14,7 @@ mod lists;
 mod races;
 mod runbooks;
 mod runs;
+mod segments;
 mod sessions;
 mod signals;
 mod speed;
@@ -137,6 +138,10 @@ conformance! {
         an_artifact_replaces_the_one_of_its_name,
         artifacts_are_listed_by_name,
         artifacts_belong_to_a_run_of_the_tenant;
+    segments:
+        segments_are_read_in_order,
+        a_segment_is_recorded_once,
+        files_go_when_all_their_runs_are_archived;
     dirty:
         any_text_and_number_comes_back,
         any_plan_and_worker_comes_back,

@@ -219,6 +219,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
         include_str!("../../../migrations/sqlite/0008_leases.up.sql"),
         include_str!("../../../migrations/sqlite/0008_leases.down.sql"),
     ),
+    (
+        include_str!("../../../migrations/sqlite/0009_segments.up.sql"),
+        include_str!("../../../migrations/sqlite/0009_segments.down.sql"),
+    ),
 ];
 
 async fn schema(connection: &mut SqliteConnection) -> Vec<(String, String)> {

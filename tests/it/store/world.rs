@@ -9,7 +9,7 @@ use opsroom::{
     },
     ports::{
         ArchiveStore, ArtifactIndex, ClaimRequest, CommitAnswer, IdempotencyStore, NewRun, RunCommit, RunRow,
-        RunbookStore, SessionStore, SignalKind, StepRow, Store, StoredEvent, Trigger,
+        RunbookStore, SegmentStore, SessionStore, SignalKind, StepRow, Store, StoredEvent, Trigger,
     },
     store::{MemoryStore, SqliteStore},
 };
@@ -23,8 +23,8 @@ pub const W2: WorkerId = WorkerId(Uuid::from_u128(0xa2));
 pub const T0: Micros = Micros(1_790_000_000_000_000);
 
 /// All the ports that a store implements.
-pub trait AnyStore: Store + SessionStore + IdempotencyStore + ArchiveStore + ArtifactIndex {}
-impl<T: Store + SessionStore + IdempotencyStore + ArchiveStore + ArtifactIndex> AnyStore for T {}
+pub trait AnyStore: Store + SessionStore + IdempotencyStore + ArchiveStore + ArtifactIndex + SegmentStore {}
+impl<T: Store + SessionStore + IdempotencyStore + ArchiveStore + ArtifactIndex + SegmentStore> AnyStore for T {}
 
 pub struct World {
     pub a: Arc<dyn AnyStore>,
