@@ -9,14 +9,22 @@ macro_rules! arguments {
     () => { sqlx::postgres::PgArguments::default() };
     ($($value:expr),+ $(,)?) => {{
         let mut arguments = sqlx::postgres::PgArguments::default();
-        $(
-            sqlx::Arguments::add(&mut arguments, $value)
-                .map_err(|why| crate::ports::StoreError::Refused(why.to_string()))?;
-        )+
+        crate::store::postgres::arguments::extend!(arguments, $($value),+);
         arguments
     }};
 }
 pub(super) use arguments;
+
+/// Adds arguments to others.
+macro_rules! extend {
+    ($arguments:ident, $($value:expr),+ $(,)?) => {
+        $(
+            sqlx::Arguments::add(&mut $arguments, $value)
+                .map_err(|why| crate::ports::StoreError::Refused(why.to_string()))?;
+        )+
+    };
+}
+pub(super) use extend;
 
 /// A LIMIT; more than SQL can count is no limit.
 pub(super) fn limit(limit: usize) -> i64 {

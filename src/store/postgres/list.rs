@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     model::{Lane, TenantId},
-    ports::{Page, RunFilter, RunRow, StoreError},
-    store::listing::{self, Index, Names, Query, Ranges, Source, Tables},
+    ports::{RunRow, StoreError},
+    store::listing::{Index, Names, Query, Ranges, Source, Tables},
 };
 
 macro_rules! part {
@@ -65,10 +65,6 @@ const fn statements(index: Index) -> Statements {
         Index::Label => over!("by_label"),
         Index::Text => over!("by_text_runbook", "by_text_actor", "by_text_label", "by_text_id"),
     }
-}
-
-pub(super) async fn runs(store: &PgStore, tenant: TenantId, filter: &RunFilter) -> Result<Page<RunRow>, StoreError> {
-    listing::runs(store, tenant, filter).await
 }
 
 #[async_trait]
