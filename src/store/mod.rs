@@ -6,6 +6,7 @@
 
 mod check;
 mod guard;
+mod listing;
 mod memory;
 mod postgres;
 mod signal;

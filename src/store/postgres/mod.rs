@@ -17,19 +17,25 @@
 //! - **Pooling**: behind a pooler in transaction mode nothing is prepared and each statement is wrapped in a
 //!   transaction of its own (`link.rs`).
 
+mod archives;
 mod arguments;
+mod artifacts;
 mod commit;
 mod connect;
 mod counts;
 mod create;
 mod errors;
+mod idempotency;
 mod inserts;
 mod link;
 mod list;
 mod migrate;
+mod probe;
 mod reads;
 mod records;
 mod rows;
+mod runbooks;
+mod sessions;
 mod signals;
 mod types;
 mod workers;
@@ -58,6 +64,7 @@ use crate::{
         Beat, ClaimRequest, CommitAnswer, Creation, ExpiredWorkers, Idempotency, LiveCount, NewRun, Page, RunCommit,
         RunFilter, RunRow, SignalKind, SignalRow, StepRow, Store, StoreError, StoredEvent, WorkerRow, WorkerState,
     },
+    store::listing,
 };
 
 /// A store in a PostgreSQL database. Cheap to share in an `Arc`.
@@ -107,6 +114,11 @@ impl PgStore {
     /// Runs a statement that may be carried out twice; passing errors are repeated.
     async fn rows(&self, sql: &'static str, arguments: PgArguments) -> Result<Vec<PgRow>, StoreError> {
         self.link.rows(sql, arguments).await
+    }
+
+    /// The same, planned anew for these arguments each time.
+    async fn rows_once(&self, sql: &'static str, arguments: PgArguments) -> Result<Vec<PgRow>, StoreError> {
+        self.link.rows_unprepared(sql, arguments).await
     }
 
     /// The same, for statements without an answer.
@@ -294,7 +306,7 @@ impl Store for PgStore {
     }
 
     async fn runs(&self, tenant: TenantId, filter: &RunFilter) -> Result<Page<RunRow>, StoreError> {
-        list::runs(self, tenant, filter).await
+        listing::runs(self, tenant, filter).await
     }
 
     async fn live_counts(&self, tenant: TenantId) -> Result<Vec<LiveCount>, StoreError> {

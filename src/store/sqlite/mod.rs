@@ -50,7 +50,7 @@ use crate::{
         Beat, ClaimRequest, CommitAnswer, Creation, ExpiredWorkers, Idempotency, LiveCount, NewRun, Page, RunCommit,
         RunFilter, RunRow, SignalKind, SignalRow, StepRow, Store, StoreError, StoredEvent, WorkerRow, WorkerState,
     },
-    store::signal,
+    store::{listing, signal},
 };
 
 /// A store in one file that several processes of one machine may share.
@@ -253,7 +253,7 @@ impl Store for SqliteStore {
     }
 
     async fn runs(&self, tenant: TenantId, filter: &RunFilter) -> Result<Page<RunRow>, StoreError> {
-        list::runs(self, tenant, filter).await
+        listing::runs(self, tenant, filter).await
     }
 
     async fn live_counts(&self, tenant: TenantId) -> Result<Vec<LiveCount>, StoreError> {
