@@ -11,6 +11,7 @@ mod dirty;
 mod idempotency;
 mod leases;
 mod lists;
+mod postgres;
 mod races;
 mod runbooks;
 mod runs;
