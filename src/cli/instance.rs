@@ -70,6 +70,7 @@ impl Instance {
             masks: Arc::new(SecretMasks::default()),
             executors: Arc::new(Registry::new([])),
             workspaces: Arc::new(FolderWorkspaces::new(folder)),
+            snapshots: None,
             bundles: Arc::new(FolderBundles::new(artifacts.clone(), folder.join("bundles"))),
             archives: Archives::new(rows.clone(), artifacts),
             segments: Segments::default(),
@@ -127,7 +128,8 @@ impl Instance {
     /// Closes the database; every worker is shut down by now.
     pub async fn close(self) {
         let Instance { world, runs, runbooks, files, ledger, .. } = self;
-        drop((world, runs, runbooks, files));
+        drop((world, runs, runbooks));
+        files.close().await;
         ledger.close().await;
     }
 }

@@ -86,7 +86,7 @@ impl Owner {
                     }
                 }
                 ended => {
-                    session.close(ended.as_ref().ok());
+                    session.close(ended.as_ref().ok()).await;
                     return ended;
                 }
             }

@@ -5,6 +5,7 @@ mod connect;
 mod errors;
 mod link;
 mod migrate;
+mod segments;
 mod types;
 
 use sqlx::{
