@@ -1,10 +1,12 @@
 //! Who drives a run from its claim to its end, park or loss.
 
 use super::{
-    CommitError, Committer, PlanError, World,
+    CommitError, Committer, Fence, Lost, PlanError, World,
     patience::{Passing, patiently},
     session::Session,
 };
+use tokio_util::sync::CancellationToken;
+
 use crate::{
     model::{Epoch, RunId, RunStatus, WaitingOn, WorkerId},
     ports::{RunRow, StoreError},
@@ -20,6 +22,8 @@ pub enum Owned {
     Ended(RunStatus),
     /// The run waits, without an owner.
     Parked(WaitingOn),
+    /// The worker is drained: the run waits for another one, with nothing under way.
+    HandedBack,
     /// Somebody else owns the run now; nothing of ours was written since.
     Fenced,
 }
@@ -39,6 +43,8 @@ pub enum OwnError {
     Refused(String),
     #[error("the process was told to end at once")]
     Halted,
+    #[error(transparent)]
+    LeaseLost(#[from] Lost),
     #[error("the owner of the run panicked; this is a fault of opsroom")]
     Panicked,
 }
@@ -49,15 +55,61 @@ pub struct Owner {
     pub(super) world: World,
     pub(super) committer: Committer,
     pub(super) worker: WorkerId,
+    pub(super) fence: Fence,
+    /// Fires: what is under way is interrupted, and the runs are handed back.
+    pub(super) hand_back: CancellationToken,
 }
 
 impl Owner {
     pub fn new(world: World, committer: Committer, worker: WorkerId) -> Owner {
-        Owner { world, committer, worker }
+        Owner { world, committer, worker, fence: Fence::default(), hand_back: CancellationToken::new() }
+    }
+
+    /// Nothing begins and nothing is committed once the lease is lost.
+    #[must_use]
+    pub fn fenced(self, fence: Fence) -> Owner {
+        Owner { fence, ..self }
+    }
+
+    /// When `token` fires, every run goes back to its lane as soon as its attempts were stopped (with the grace of a
+    /// cancel): those are interrupted, which is no failure.
+    #[must_use]
+    pub fn hand_back_on(self, token: CancellationToken) -> Owner {
+        Owner { hand_back: token, ..self }
+    }
+
+    /// Whether a run may be taken on.
+    pub(super) fn may_begin(&self) -> bool {
+        self.fence.check().is_ok() && !self.hand_back.is_cancelled()
+    }
+
+    /// The fence of its worker.
+    pub fn fence(&self) -> &Fence {
+        &self.fence
     }
 
     pub fn world(&self) -> &World {
         &self.world
+    }
+
+    /// Gives a claimed run back to its lane. Answers it if that is not possible: it was begun, or the store does not
+    /// answer.
+    pub async fn decline(&self, claim: Claim) -> Option<Claim> {
+        let Claim::Row(row) = &claim else { return Some(claim) };
+        if row.status != RunStatus::Claimed {
+            return Some(claim);
+        }
+        let World { store, queue, .. } = &self.world;
+        match store.give_back(self.worker, &[(row.id, row.epoch)]).await {
+            Ok(given) => {
+                given.iter().for_each(|(_, lane)| queue.ring(*lane));
+                None
+            }
+            Err(error) => {
+                tracing::warn!(run = %row.id, %error, "the run cannot be given back; it is begun");
+                Some(claim)
+            }
+        }
     }
 
     /// Owns a run that this worker has claimed, until it ends, parks or is lost. Dropping the future

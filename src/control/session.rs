@@ -3,7 +3,13 @@
 //! An owner has at most one commit under way. While it is, inputs gather, and all of them are decided
 //! into the next one. Effects begin when the facts that call for them are committed, never before.
 
-use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     sync::mpsc,
@@ -62,6 +68,8 @@ pub(super) struct Session {
     recoveries_applied: u32,
     /// Set while the last thing decided was to give the run up until something happens.
     parking: Option<WaitingOn>,
+    /// Set once the run is to be handed back: the attempts that were stopped for it.
+    handed: Option<BTreeSet<AttemptId>>,
     attempts: JoinSet<Outcome>,
     tasks: BTreeMap<Id, AttemptId>,
     running: BTreeMap<AttemptId, CancellationToken>,
@@ -158,6 +166,7 @@ impl Session {
             begun: Vec::new(),
             opened: (owner.world.clock.now().max(row.stamp_head), Instant::now()),
             parking: None,
+            handed: None,
             attempts: JoinSet::new(),
             tasks: BTreeMap::new(),
             running: BTreeMap::new(),
@@ -185,7 +194,8 @@ impl Session {
         if self.draft.events.is_empty() {
             self.feed(Input::Begin);
         }
-        self.feed(Input::Slots(self.owner.world.limits.slots));
+        let slots = if self.owner.hand_back.is_cancelled() { 0 } else { self.owner.world.limits.slots };
+        self.feed(Input::Slots(slots));
         self.feed(Input::Tick);
         Ok(())
     }
@@ -220,13 +230,21 @@ impl Session {
         if self.row.sequence_head > 0 {
             self.events.committed(self.row.sequence_head);
         }
+        if self.owner.hand_back.is_cancelled() {
+            self.stop_attempts();
+        }
         for effect in std::mem::take(&mut self.begun) {
             self.carry_out(effect);
         }
         loop {
             if in_flight.is_none() {
                 self.consider_parking(&mut storing);
-                in_flight = self.must_commit().then(|| self.commit());
+                // A run is given back when its folder is stored.
+                let is_leaving = self.is_handed_back() && storing.is_some();
+                if self.must_commit() && !is_leaving {
+                    self.owner.fence.check()?;
+                    in_flight = Some(self.commit());
+                }
             }
             // A run that is being given up takes in nothing more until it is known whether it was.
             let resting = in_flight.as_ref().is_some_and(|commit| commit.rest.is_some());
@@ -243,6 +261,7 @@ impl Session {
                 }
                 // The rare ones first: a step that never stops talking must not keep a cancel waiting.
                 () = listening.rung(), if !resting => self.hear_signals().await,
+                () = self.owner.hand_back.cancelled(), if self.handed.is_none() && !resting => self.stop_attempts(),
                 () = sleep_for(wake_in), if !resting => self.feed(Input::Tick),
                 (starts, stored) = stored_of(&mut storing), if !resting => {
                     storing = None;
@@ -285,14 +304,14 @@ impl Session {
         if self.parking.is_some() || storing.is_some() {
             return;
         }
-        let Some(waiting_on) = self.run.waiting_on() else { return };
-        if self.must_store() {
+        let waiting_on = self.run.waiting_on();
+        if (waiting_on.is_some() || self.is_handed_back()) && self.must_store() {
             let stored = Box::pin(run_folder::store(self.owner.world.clone(), self.row.id));
             *storing = Some(Storing { starts: self.starts, stored });
-            return;
+        } else if let Some(waiting_on) = waiting_on {
+            self.feed(Input::Park);
+            self.parking = Some(waiting_on);
         }
-        self.feed(Input::Park);
-        self.parking = Some(waiting_on);
     }
 
     /// Whether what ended steps have left is here and nowhere else.
@@ -316,8 +335,24 @@ impl Session {
         self.feed(Input::WorkspaceStored(stored));
     }
 
+    /// The worker is being drained: nothing begins any more, and what is under way is stopped.
+    fn stop_attempts(&mut self) {
+        self.feed(Input::Slots(0));
+        let is_open =
+            |(attempt, cancel): (&AttemptId, &CancellationToken)| (!cancel.is_cancelled()).then_some(*attempt);
+        let open: BTreeSet<AttemptId> = self.running.iter().filter_map(is_open).collect();
+        open.iter().filter_map(|attempt| self.running.get(attempt)).for_each(CancellationToken::cancel);
+        self.handed = Some(open);
+    }
+
+    /// Whether nothing is under way any more and the run goes back to its lane.
+    fn is_handed_back(&self) -> bool {
+        self.handed.is_some() && self.attempts.is_empty()
+    }
+
     fn must_commit(&self) -> bool {
-        !self.draft.events.is_empty()
+        self.is_handed_back()
+            || !self.draft.events.is_empty()
             || self.signals_seen > self.signals_committed
             || self.parking.is_some()
             || self.events.needs_commit()
@@ -325,13 +360,15 @@ impl Session {
 
     fn commit(&mut self) -> InFlight {
         let Draft { events, effects, note_bytes, .. } = std::mem::take(&mut self.draft);
-        let (status, rest) = match (self.run.stage(), self.parking) {
-            (Stage::Ended(status), _) => (status, Some(Owned::Ended(status))),
-            (_, Some(waiting_on)) => (RunStatus::Queued, Some(Owned::Parked(waiting_on))),
-            (_, None) => (RunStatus::Running, None),
+        let (status, rest, waiting_on) = match (self.run.stage(), self.parking) {
+            (Stage::Ended(status), _) => (status, Some(Owned::Ended(status)), None),
+            (_, Some(waiting_on)) => (RunStatus::Queued, Some(Owned::Parked(waiting_on)), Some(waiting_on)),
+            (_, None) if self.is_handed_back() => {
+                (RunStatus::Queued, Some(Owned::HandedBack), Some(WaitingOn::Capacity))
+            }
+            (_, None) => (RunStatus::Running, None, None),
         };
         let head = self.events.head();
-        let queued = status == RunStatus::Queued;
         self.signals_committed = self.signals_seen;
         let rest = rest.map(|owned| (owned, events.clone()));
         let commit = RunCommit {
@@ -342,8 +379,9 @@ impl Session {
             at: self.now(),
             events,
             status,
-            waiting_on: self.parking.filter(|_| queued),
-            wake_at: self.run.wake_at().filter(|_| queued),
+            waiting_on,
+            // What may be claimed at once needs no time to wake.
+            wake_at: self.run.wake_at().filter(|_| waiting_on.is_some_and(|on| on != WaitingOn::Capacity)),
             signals_applied: self.signals_seen,
             needs_all_signals: rest.is_some(),
             recoveries_applied: self.recoveries_applied,
@@ -365,6 +403,9 @@ impl Session {
                 self.version += 1;
                 self.events.committed(commit.head);
                 if let Some((owned, _)) = commit.rest {
+                    if owned == Owned::HandedBack {
+                        self.owner.world.queue.ring(self.row.lane);
+                    }
                     return Ok(Some(owned));
                 }
                 commit.effects.into_iter().for_each(|effect| self.carry_out(effect));
@@ -388,6 +429,10 @@ impl Session {
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
+            // Recorded before the drain, and not begun since.
+            Effect::Start { attempt, .. } if self.handed.is_some() => {
+                self.feed(Input::Finished { attempt, outcome: Outcome::NotBegun });
+            }
             Effect::Start { attempt, since, deadline } => self.start(attempt, since, deadline),
             Effect::Interrupt { attempt, .. } => {
                 if let Some(cancel) = self.running.get(&attempt) {
@@ -411,6 +456,7 @@ impl Session {
             cancel: cancel.clone(),
             sender: self.chunk_sender.clone(),
             folder: self.folder.clone(),
+            gate: self.owner.fence.gate(),
         };
         self.starts += 1;
         let task = self.attempts.spawn(attempt::execute(self.owner.world.clone(), prepared));
@@ -439,6 +485,8 @@ impl Session {
         let Some(attempt) = self.tasks.remove(&task) else { return };
         self.running.remove(&attempt);
         self.note_use_of_folder();
+        let handed = self.handed.as_ref().is_some_and(|handed| handed.contains(&attempt));
+        let outcome = if handed && outcome == Outcome::Cancelled { Outcome::Interrupted } else { outcome };
         let limit = self.owner.world.limits.outputs;
         let outcome = outputs::evaluate(&self.plan, &self.run, attempt.step, outcome, limit);
         self.feed(Input::Finished { attempt, outcome });
@@ -541,7 +589,7 @@ impl Session {
                     run_folder::forget(world, run, None).await;
                 }
             }
-            Some(Owned::Parked(_)) => run_folder::parked(world, run, self.run.workspace()).await,
+            Some(Owned::Parked(_) | Owned::HandedBack) => run_folder::parked(world, run, self.run.workspace()).await,
             Some(Owned::Fenced) | None => {}
         }
     }

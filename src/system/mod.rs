@@ -28,7 +28,7 @@ pub use artifacts::FolderArtifacts;
 pub use beside::gather;
 pub use bundles::FolderBundles;
 pub use burials::{Burials, LockLiveness, supervisor_lock};
-pub use clock::SystemClock;
+pub use clock::{BootClock, OffsetClock, SystemClock};
 pub use ids::RandomIds;
 pub use key::{fresh_secret, local_key, read_key};
 pub use liveness::{FlockLiveness, WorkerLock};

@@ -24,6 +24,8 @@ mod processes;
 #[cfg(target_os = "linux")]
 mod room;
 #[cfg(test)]
+mod servers;
+#[cfg(test)]
 mod specification;
 #[cfg(test)]
 mod store;

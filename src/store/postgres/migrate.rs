@@ -34,6 +34,8 @@ const MIGRATIONS: &[Migration] = &[
     migration!("0004_runbooks"),
     migration!("0005_archives"),
     migration!("0006_idempotency"),
+    migration!("0007_roles"),
+    migration!("0008_leases"),
     migration!("0009_segments"),
 ];
 
