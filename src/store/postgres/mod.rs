@@ -36,6 +36,7 @@ mod records;
 mod rows;
 mod runbooks;
 mod seed;
+mod segments;
 mod sessions;
 mod signals;
 mod types;
