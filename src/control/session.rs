@@ -3,7 +3,13 @@
 //! An owner has at most one commit under way. While it is, inputs gather, and all of them are decided
 //! into the next one. Effects begin when the facts that call for them are committed, never before.
 
-use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     sync::mpsc,
@@ -61,6 +67,8 @@ pub(super) struct Session {
     recoveries_applied: u32,
     /// Set while the last thing decided was to give the run up until something happens.
     parking: Option<WaitingOn>,
+    /// Set once the run is to be handed back: the attempts that were stopped for it.
+    handed: Option<BTreeSet<AttemptId>>,
     attempts: JoinSet<Outcome>,
     tasks: BTreeMap<Id, AttemptId>,
     running: BTreeMap<AttemptId, CancellationToken>,
@@ -145,6 +153,7 @@ impl Session {
             begun: Vec::new(),
             opened: (owner.world.clock.now().max(row.stamp_head), Instant::now()),
             parking: None,
+            handed: None,
             attempts: JoinSet::new(),
             tasks: BTreeMap::new(),
             running: BTreeMap::new(),
@@ -203,6 +212,9 @@ impl Session {
         if self.row.sequence_head > 0 {
             self.events.committed(self.row.sequence_head);
         }
+        if self.owner.hand_back.is_cancelled() {
+            self.stop_attempts();
+        }
         for effect in std::mem::take(&mut self.begun) {
             self.carry_out(effect);
         }
@@ -226,6 +238,7 @@ impl Session {
                 }
                 // The rare ones first: a step that never stops talking must not keep a cancel waiting.
                 () = listening.rung(), if !resting => self.hear_signals().await,
+                () = self.owner.hand_back.cancelled(), if self.handed.is_none() && !resting => self.stop_attempts(),
                 () = sleep_for(wake_in), if !resting => self.feed(Input::Tick),
                 Some(report) = self.attempts.join_next_with_id(), if !resting => self.reported(report),
                 Some(chunk) = self.chunks.recv(), if room && !resting => self.hear(chunk),
@@ -269,8 +282,24 @@ impl Session {
         }
     }
 
+    /// The worker is being drained: nothing begins any more, and what is under way is stopped.
+    fn stop_attempts(&mut self) {
+        self.feed(Input::Slots(0));
+        let is_open =
+            |(attempt, cancel): (&AttemptId, &CancellationToken)| (!cancel.is_cancelled()).then_some(*attempt);
+        let open: BTreeSet<AttemptId> = self.running.iter().filter_map(is_open).collect();
+        open.iter().filter_map(|attempt| self.running.get(attempt)).for_each(CancellationToken::cancel);
+        self.handed = Some(open);
+    }
+
+    /// Whether nothing is under way any more and the run goes back to its lane.
+    fn is_handed_back(&self) -> bool {
+        self.handed.is_some() && self.attempts.is_empty()
+    }
+
     fn must_commit(&self) -> bool {
-        !self.draft.events.is_empty()
+        self.is_handed_back()
+            || !self.draft.events.is_empty()
             || self.signals_seen > self.signals_committed
             || self.parking.is_some()
             || self.events.needs_commit()
@@ -278,13 +307,15 @@ impl Session {
 
     fn commit(&mut self) -> InFlight {
         let Draft { events, effects, note_bytes, .. } = std::mem::take(&mut self.draft);
-        let (status, rest) = match (self.run.stage(), self.parking) {
-            (Stage::Ended(status), _) => (status, Some(Owned::Ended(status))),
-            (_, Some(waiting_on)) => (RunStatus::Queued, Some(Owned::Parked(waiting_on))),
-            (_, None) => (RunStatus::Running, None),
+        let (status, rest, waiting_on) = match (self.run.stage(), self.parking) {
+            (Stage::Ended(status), _) => (status, Some(Owned::Ended(status)), None),
+            (_, Some(waiting_on)) => (RunStatus::Queued, Some(Owned::Parked(waiting_on)), Some(waiting_on)),
+            (_, None) if self.is_handed_back() => {
+                (RunStatus::Queued, Some(Owned::HandedBack), Some(WaitingOn::Capacity))
+            }
+            (_, None) => (RunStatus::Running, None, None),
         };
         let head = self.events.head();
-        let queued = status == RunStatus::Queued;
         self.signals_committed = self.signals_seen;
         let rest = rest.map(|owned| (owned, events.clone()));
         let commit = RunCommit {
@@ -295,8 +326,9 @@ impl Session {
             at: self.now(),
             events,
             status,
-            waiting_on: self.parking.filter(|_| queued),
-            wake_at: self.run.wake_at().filter(|_| queued),
+            waiting_on,
+            // What may be claimed at once needs no time to wake.
+            wake_at: self.run.wake_at().filter(|_| waiting_on.is_some_and(|on| on != WaitingOn::Capacity)),
             signals_applied: self.signals_seen,
             needs_all_signals: rest.is_some(),
             recoveries_applied: self.recoveries_applied,
@@ -318,6 +350,9 @@ impl Session {
                 self.version += 1;
                 self.events.committed(commit.head);
                 if let Some((owned, _)) = commit.rest {
+                    if owned == Owned::HandedBack {
+                        self.owner.world.queue.ring(self.row.lane);
+                    }
                     return Ok(Some(owned));
                 }
                 commit.effects.into_iter().for_each(|effect| self.carry_out(effect));
@@ -341,6 +376,10 @@ impl Session {
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
+            // Recorded before the drain, and not begun since.
+            Effect::Start { attempt, .. } if self.handed.is_some() => {
+                self.feed(Input::Finished { attempt, outcome: Outcome::NotBegun });
+            }
             Effect::Start { attempt, since, deadline } => self.start(attempt, since, deadline),
             Effect::Interrupt { attempt, .. } => {
                 if let Some(cancel) = self.running.get(&attempt) {
@@ -389,6 +428,8 @@ impl Session {
         };
         let Some(attempt) = self.tasks.remove(&task) else { return };
         self.running.remove(&attempt);
+        let handed = self.handed.as_ref().is_some_and(|handed| handed.contains(&attempt));
+        let outcome = if handed && outcome == Outcome::Cancelled { Outcome::Interrupted } else { outcome };
         let limit = self.owner.world.limits.outputs;
         let outcome = outputs::evaluate(&self.plan, &self.run, attempt.step, outcome, limit);
         self.feed(Input::Finished { attempt, outcome });
