@@ -3,7 +3,7 @@
 
 use std::{
     io,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -44,6 +44,7 @@ pub(super) struct Link {
     /// Whether every statement is a transaction of its own (see [`Pooling::Transaction`]).
     pooled: AtomicBool,
     begin: String,
+    sent: AtomicU64,
     patience: Duration,
 }
 
@@ -53,6 +54,7 @@ impl Link {
             pool: connect::pool(config, pooling),
             pooled: AtomicBool::new(pooling == Pooling::Transaction),
             begin: config.begin(),
+            sent: AtomicU64::new(0),
             patience: config.statement_timeout.saturating_add(GRACE),
         }
     }
@@ -102,6 +104,7 @@ impl Link {
         sql: &'static str,
         arguments: PgArguments,
     ) -> Result<Vec<PgRow>, sqlx::Error> {
+        self.sent.fetch_add(1, Ordering::Relaxed);
         let query = sqlx::query_with(sql, arguments);
         if !self.pooled.load(Ordering::Relaxed) {
             return query.fetch_all(connection).await;
@@ -116,6 +119,10 @@ impl Link {
     /// What is between here and the server.
     pub(super) fn pooling(&self) -> Pooling {
         if self.pooled.load(Ordering::Relaxed) { Pooling::Transaction } else { Pooling::Session }
+    }
+
+    pub(super) fn statements(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
     }
 
     /// Connections that are open, and those of them that nobody uses.

@@ -26,6 +26,7 @@ mod errors;
 mod inserts;
 mod link;
 mod list;
+mod measure;
 mod migrate;
 mod reads;
 mod records;
@@ -50,6 +51,7 @@ use self::{
 };
 pub use self::{
     connect::{BadUrl, PgConfig, Pooling, SCHEMES},
+    measure::PgCounts,
     migrate::MigrationState,
 };
 use crate::{
@@ -102,6 +104,11 @@ impl PgStore {
     /// Connections that are open, and those of them that are idle.
     pub fn connections(&self) -> (u32, usize) {
         self.link.usage()
+    }
+
+    /// Statements that were sent so far.
+    pub fn statements(&self) -> u64 {
+        self.link.statements()
     }
 
     /// Runs a statement that may be carried out twice; passing errors are repeated.
