@@ -152,6 +152,8 @@ impl From<OwnError> for Fault {
                 .help("the run was made by another version of opsroom; use that one"),
             OwnError::Halted => Fault::internal("HALTED", error.to_string())
                 .help("`opsroom recover`, or the next `opsroom up`, goes on with the run"),
+            OwnError::LeaseLost(_) => Fault::internal("LEASE_LOST", error.to_string())
+                .help("another worker goes on with the run; check the way to the database"),
             OwnError::Panicked => Fault::internal("INTERNAL", error.to_string())
                 .help("please report it; `opsroom recover` goes on with the run"),
             OwnError::Refused(_) => {

@@ -23,6 +23,8 @@ pub struct LazyProcesses {
     /// Held while the supervisor is started, so that there is one.
     starting: tokio::sync::Mutex<()>,
     started: Mutex<Option<Arc<Supervised>>>,
+    /// Since boot; until then the trees may live.
+    lease: Mutex<Option<Duration>>,
 }
 
 impl std::fmt::Debug for LazyProcesses {
@@ -35,7 +37,12 @@ impl LazyProcesses {
     /// `lock` is held by the supervisor until the last tree is gone.
     pub fn new(worker: WorkerId, lock: PathBuf) -> LazyProcesses {
         let config = SupervisorConfig { lock: Some(lock), ..SupervisorConfig::new(worker) };
-        LazyProcesses { config, starting: tokio::sync::Mutex::new(()), started: Mutex::new(None) }
+        LazyProcesses {
+            config,
+            starting: tokio::sync::Mutex::new(()),
+            started: Mutex::default(),
+            lease: Mutex::default(),
+        }
     }
 
     /// Kills what is left of the steps and waits until the supervisor is gone.
@@ -59,8 +66,16 @@ impl LazyProcesses {
             SpawnError::SupervisorLost
         })?;
         let supervised = Arc::new(supervised);
+        let lease = self.lease();
+        if let Some(until) = *lease {
+            supervised.extend_until(until);
+        }
         *self.started() = Some(supervised.clone());
         Ok(supervised)
+    }
+
+    fn lease(&self) -> MutexGuard<'_, Option<Duration>> {
+        self.lease.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn started(&self) -> MutexGuard<'_, Option<Arc<Supervised>>> {
@@ -77,5 +92,13 @@ impl Processes for LazyProcesses {
             None => self.supervised().await?,
         };
         supervised.spawn(spec).await
+    }
+    fn extend(&self, until: Duration) {
+        // Held, so that a supervisor that is being started learns the latest.
+        let mut lease = self.lease();
+        *lease = Some(until);
+        if let Some(supervised) = self.started().as_ref() {
+            supervised.extend_until(until);
+        }
     }
 }

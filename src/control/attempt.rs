@@ -9,7 +9,7 @@ use super::World;
 use crate::{
     engine::{Run, RunScope},
     model::{AttemptId, Failure, FailureReason, Micros, Outcome, RunId, StepIx, Success, TenantId},
-    ports::{AttemptContext, BundleError, Executor, LogSender, LogSink, Mask, SecretValue},
+    ports::{AttemptContext, BundleError, Executor, Gate, LogSender, LogSink, Mask, SecretValue},
     runbook::{Plan, to_text},
 };
 
@@ -31,6 +31,8 @@ pub(super) struct Prepared {
     pub inputs: Result<(Value, BTreeMap<String, String>), Failure>,
     pub cancel: CancellationToken,
     pub sender: LogSender,
+    /// Closed once the worker has lost its lease.
+    pub gate: Gate,
 }
 
 /// Evaluates a step's `env` and `with`; `env` first, as `with` may read it.
@@ -52,7 +54,7 @@ pub fn render(plan: &Plan, run: &Run, step: StepIx) -> Result<(Value, BTreeMap<S
 /// Executes an attempt. Never panics the caller and always ends soon after it was cancelled.
 pub(super) async fn execute(world: World, prepared: Prepared) -> Outcome {
     let uses = prepared.plan.step(prepared.attempt.step).uses.clone();
-    let (cancel, limit, run) = (prepared.cancel.clone(), prepared.limit, prepared.run);
+    let (cancel, limit, run, gate) = (prepared.cancel.clone(), prepared.limit, prepared.run, prepared.gate.clone());
     // A cancel or the deadline may have come while the attempt's fact was being written.
     if cancel.is_cancelled() {
         return Outcome::Cancelled;
@@ -69,7 +71,8 @@ pub(super) async fn execute(world: World, prepared: Prepared) -> Outcome {
         Err(failure) => return Outcome::Failed(failure),
     };
     let scratch = context.scratch.clone();
-    let outcome = supervise(&world, executor.clone(), context, cancel, limit).await;
+    let work = async { gate.through(executor.execute(context)).await };
+    let outcome = supervise(&world, work, cancel, limit).await;
     match outcome {
         _ if !executor.needs_workspace() => {}
         Outcome::Succeeded(_) => world.workspaces.hand_on_scratch(run, scratch),
@@ -144,12 +147,11 @@ fn folders(world: &World, run: RunId, executor: &dyn Executor) -> io::Result<(Pa
 /// Runs the executor against its deadline and its cancellation.
 async fn supervise(
     world: &World,
-    executor: Arc<dyn Executor>,
-    context: AttemptContext,
+    work: impl Future<Output = Result<Success, Failure>>,
     cancel: CancellationToken,
     limit: Option<Duration>,
 ) -> Outcome {
-    let mut work = std::pin::pin!(async move { executor.execute(context).await });
+    let mut work = std::pin::pin!(work);
     let is_over = tokio::select! {
         biased;
         result = &mut work => return outcome(result, cancel.is_cancelled()),

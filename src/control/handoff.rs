@@ -69,7 +69,7 @@ impl Handoff {
     pub(super) fn take(&self, new: &mut NewRun, plan: &Arc<Plan>) -> Option<Passage> {
         let desks = self.desks();
         let desk = desks.get(&new.lane)?;
-        if !desk.drained.load(Ordering::Acquire) {
+        if !desk.drained.load(Ordering::Acquire) || !desk.owner.may_begin() {
             return None;
         }
         let Ok(slot) = desk.slots.clone().try_acquire_owned() else {

@@ -178,7 +178,8 @@ impl Session {
         if self.draft.events.is_empty() {
             self.feed(Input::Begin);
         }
-        self.feed(Input::Slots(self.owner.world.limits.slots));
+        let slots = if self.owner.hand_back.is_cancelled() { 0 } else { self.owner.world.limits.slots };
+        self.feed(Input::Slots(slots));
         self.feed(Input::Tick);
         Ok(())
     }
@@ -221,7 +222,10 @@ impl Session {
         loop {
             if in_flight.is_none() {
                 self.consider_parking();
-                in_flight = self.must_commit().then(|| self.commit());
+                if self.must_commit() {
+                    self.owner.fence.check()?;
+                    in_flight = Some(self.commit());
+                }
             }
             // A run that is being given up takes in nothing more until it is known whether it was.
             let resting = in_flight.as_ref().is_some_and(|commit| commit.rest.is_some());
@@ -402,6 +406,7 @@ impl Session {
             inputs: attempt::render(&self.plan, &self.run, attempt.step),
             cancel: cancel.clone(),
             sender: self.chunk_sender.clone(),
+            gate: self.owner.fence.gate(),
         };
         let task = self.attempts.spawn(attempt::execute(self.owner.world.clone(), prepared));
         self.tasks.insert(task.id(), attempt);

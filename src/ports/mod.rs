@@ -10,6 +10,7 @@ mod executor;
 mod feed;
 mod health;
 mod idempotency;
+mod lease;
 mod liveness;
 mod note;
 mod processes;
@@ -35,6 +36,7 @@ pub use executor::{
 pub use feed::{Announced, Announcements, Feed, Subscription};
 pub use health::{Probe, Unready};
 pub use idempotency::{IdempotencyStore, IdempotentAnswer};
+pub use lease::{BootTime, Gate, StoreTime};
 pub use liveness::Liveness;
 pub use note::Note;
 pub use processes::{Exit, Process, ProcessSpec, Processes, SpawnError};

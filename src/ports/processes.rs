@@ -38,6 +38,10 @@ pub enum SpawnError {
 #[async_trait]
 pub trait Processes: Send + Sync {
     async fn spawn(&self, spec: ProcessSpec) -> Result<Box<dyn Process>, SpawnError>;
+
+    /// Lets the trees live until this time since boot. Once it has passed without a later one, every tree is killed
+    /// without grace, and nothing starts any more. Without a call there is no such time.
+    fn extend(&self, _until: Duration) {}
 }
 
 /// One running tree. Dropping it kills the tree.

@@ -6,8 +6,10 @@
 
 mod check;
 mod guard;
+mod listing;
 mod memory;
 mod postgres;
+mod seed;
 mod signal;
 mod sqlite;
 mod text;
@@ -16,4 +18,5 @@ pub use memory::MemoryStore;
 pub use postgres::{
     BadUrl, MigrationState, PgConfig, PgCounts, PgSchema, PgStore, Pooling, SCHEMES as POSTGRES_SCHEMES,
 };
-pub use sqlite::{EndedRun, SqliteStore};
+pub use seed::EndedRun;
+pub use sqlite::SqliteStore;

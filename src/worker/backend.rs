@@ -26,7 +26,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::task_tracker::TaskTrackerToken};
 
 use crate::{
-    control::{Arrivals, Claim, World},
+    control::{Arrivals, Claim, Fence, Owner, World},
     model::{Lane, WorkerId},
     ports::{ClaimRequest, Doorbell, RunRow},
 };
@@ -105,8 +105,7 @@ impl std::fmt::Debug for ClaimBackend {
 }
 
 struct Fetcher {
-    world: World,
-    worker: WorkerId,
+    claims: Claims,
     source: Source,
     slots: Arc<Semaphore>,
     /// There may be something to claim.
@@ -115,8 +114,9 @@ struct Fetcher {
 
 impl ClaimBackend {
     /// `slots`: runs that may be under way at once.
-    pub fn new(world: World, worker: WorkerId, source: Source, slots: Arc<Semaphore>) -> ClaimBackend {
-        let fetcher = Fetcher { world, worker, source, slots, due: true };
+    pub fn new(owner: &Owner, worker: WorkerId, source: Source, slots: Arc<Semaphore>) -> ClaimBackend {
+        let claims = Claims { world: owner.world().clone(), worker, fence: owner.fence().clone() };
+        let fetcher = Fetcher { claims, source, slots, due: true };
         ClaimBackend { ready: VecDeque::new(), fetch: None, fetcher: Some(fetcher) }
     }
 }
@@ -132,7 +132,7 @@ impl Fetcher {
                 }
                 given
             }
-            Source::Lane(lane) => next_of(lane, &self.world, self.worker, &self.slots, &mut self.due).await,
+            Source::Lane(lane) => next_of(lane, &self.claims, &self.slots, &mut self.due).await,
         };
         (self, runs)
     }
@@ -148,8 +148,7 @@ async fn given(rows: &mut mpsc::UnboundedReceiver<RunRow>, slots: &Arc<Semaphore
 /// is ours is on its way any more.
 async fn next_of(
     source: &mut LaneSource,
-    world: &World,
-    worker: WorkerId,
+    claims: &Claims,
     slots: &Arc<Semaphore>,
     due: &mut bool,
 ) -> Option<Vec<ClaimedRun>> {
@@ -161,7 +160,7 @@ async fn next_of(
         *due |= Instant::now() >= source.next_look;
         if *due && let Some(free) = all_free(slots) {
             let limit = free.num_permits();
-            let claimed = claim(world, worker, source.lane, limit).await;
+            let claimed = claims.claim(source.lane, limit).await;
             source.next_look = Instant::now() + TICK;
             *due = claimed.as_ref().is_none_or(|rows| rows.len() == limit);
             source.arrivals.set_drained(!*due);
@@ -197,15 +196,29 @@ fn with_slots(rows: Vec<RunRow>, mut free: OwnedSemaphorePermit) -> Vec<ClaimedR
     rows.into_iter().filter_map(|row| Some(ClaimedRun { claim: row.into(), slot: free.split(1)? })).collect()
 }
 
-/// `None` where the store could not say.
-async fn claim(world: &World, worker: WorkerId, lane: Lane, limit: usize) -> Option<Vec<RunRow>> {
-    let request = ClaimRequest { worker, lane, limit, now: world.clock.now() };
-    match world.store.claim(&request).await {
-        Ok(rows) => Some(rows),
-        Err(error) => {
-            tracing::warn!(%lane, %error, "runs could not be claimed; trying again");
+/// Who claims.
+struct Claims {
+    world: World,
+    worker: WorkerId,
+    fence: Fence,
+}
+
+impl Claims {
+    /// `None` where the store could not say, or the worker may own nothing more.
+    async fn claim(&self, lane: Lane, limit: usize) -> Option<Vec<RunRow>> {
+        let Claims { world, worker, fence } = self;
+        if fence.check().is_err() {
+            // Whoever watches the fence is about to stop this lane.
             tokio::time::sleep(BACK_OFF).await;
-            None
+            return None;
+        }
+        match world.store.claim(&ClaimRequest { worker: *worker, lane, limit, now: world.clock.now() }).await {
+            Ok(rows) => Some(rows),
+            Err(error) => {
+                tracing::warn!(%lane, %error, "runs could not be claimed; trying again");
+                tokio::time::sleep(BACK_OFF).await;
+                None
+            }
         }
     }
 }

@@ -167,7 +167,7 @@ impl Lanes {
         let Service { name, concurrency, slots, .. } = service;
         let worker = self.worker;
         monitor.register(move |restarts| {
-            let backend = ClaimBackend::new(handler.owner.world().clone(), worker, source(restarts), slots.clone());
+            let backend = ClaimBackend::new(&handler.owner, worker, source(restarts), slots.clone());
             WorkerBuilder::new(format!("{name}-{restarts}"))
                 .backend(backend)
                 .enable_tracing()
@@ -205,7 +205,9 @@ async fn own(claimed: ClaimedRun, handler: Data<Handler>) -> Result<(), BoxDynEr
         let owned = halt.run_until_cancelled(owning).await.unwrap_or(Err(OwnError::Halted));
         match &owned {
             Ok(_) => {}
-            Err(error @ OwnError::Halted) => tracing::warn!(%run, %error, "the run is left to the next start"),
+            Err(error @ (OwnError::Halted | OwnError::LeaseLost(_))) => {
+                tracing::warn!(%run, %error, "the run is left to the next start")
+            }
             Err(error) => tracing::error!(%run, %error, "the run could not be carried on"),
         }
         drop(slot);

@@ -31,6 +31,11 @@ pub(super) fn limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
+/// One more than asked for tells whether there are more.
+pub(super) fn one_more(limit: usize) -> i64 {
+    self::limit(limit).saturating_add(1)
+}
+
 /// The JSON of plain data, as PostgreSQL can store it. Bound as text and cast by the statement.
 pub(super) fn json(value: &impl Serialize) -> String {
     // serde_json fails only on maps whose keys are no strings, and on types that fail by themselves; what

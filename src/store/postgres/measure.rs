@@ -70,7 +70,7 @@ impl PgSchema {
         // The first one is prepared meanwhile.
         for number in 0..=n {
             let began = Instant::now();
-            let written = sqlx::query(include_str!("queries/floor.sql")).execute(&mut self.connection).await;
+            let written = sqlx::query(include_str!("queries/probe.sql")).execute(&mut self.connection).await;
             written.map_err(|error| store_error(&error))?;
             if number > 0 {
                 samples.push(began.elapsed());

@@ -17,20 +17,27 @@
 //! - **Pooling**: behind a pooler in transaction mode nothing is prepared and each statement is wrapped in a
 //!   transaction of its own (`link.rs`).
 
+mod archives;
 mod arguments;
+mod artifacts;
 mod commit;
 mod connect;
 mod counts;
 mod create;
 mod errors;
+mod idempotency;
 mod inserts;
 mod link;
 mod list;
 mod measure;
 mod migrate;
+mod probe;
 mod reads;
 mod records;
 mod rows;
+mod runbooks;
+mod seed;
+mod sessions;
 mod signals;
 mod types;
 mod workers;
@@ -60,6 +67,7 @@ use crate::{
         Beat, ClaimRequest, CommitAnswer, Creation, ExpiredWorkers, Idempotency, LiveCount, NewRun, Page, RunCommit,
         RunFilter, RunRow, SignalKind, SignalRow, StepRow, Store, StoreError, StoredEvent, WorkerRow, WorkerState,
     },
+    store::{listing, seed::EndedRun},
 };
 
 /// A store in a PostgreSQL database. Cheap to share in an `Arc`.
@@ -91,6 +99,11 @@ impl PgStore {
         Ok(PgStore { link: Link::new(config, pooling) })
     }
 
+    /// Writes ended runs, for measurements on a store that is full; their plans are stored.
+    pub async fn seed(&self, runs: &[EndedRun]) -> Result<(), StoreError> {
+        seed::seed(self, runs).await
+    }
+
     /// Waits for what is in progress and closes the connections.
     pub async fn close(&self) {
         self.link.close().await;
@@ -114,6 +127,11 @@ impl PgStore {
     /// Runs a statement that may be carried out twice; passing errors are repeated.
     async fn rows(&self, sql: &'static str, arguments: PgArguments) -> Result<Vec<PgRow>, StoreError> {
         self.link.rows(sql, arguments).await
+    }
+
+    /// The same, planned anew for these arguments each time.
+    async fn rows_once(&self, sql: &'static str, arguments: PgArguments) -> Result<Vec<PgRow>, StoreError> {
+        self.link.rows_unprepared(sql, arguments).await
     }
 
     /// The same, for statements without an answer.
@@ -301,7 +319,7 @@ impl Store for PgStore {
     }
 
     async fn runs(&self, tenant: TenantId, filter: &RunFilter) -> Result<Page<RunRow>, StoreError> {
-        list::runs(self, tenant, filter).await
+        listing::runs(self, tenant, filter).await
     }
 
     async fn live_counts(&self, tenant: TenantId) -> Result<Vec<LiveCount>, StoreError> {

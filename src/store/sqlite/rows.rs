@@ -39,6 +39,11 @@ where
     rows.first().map(|row| row.try_get(0)).transpose().map_err(|error| store_error(&error))
 }
 
+/// The first column of every row.
+pub(super) fn texts(rows: &[SqliteRow]) -> Result<Vec<String>, StoreError> {
+    rows.iter().map(|row| row.try_get(0).map_err(|error| store_error(&error))).collect()
+}
+
 /// The id in a column of 16 bytes.
 pub(super) fn id_of(table: &'static str, column: &'static str, row: &SqliteRow) -> Result<Uuid, StoreError> {
     let bytes: Vec<u8> = row.try_get(0).map_err(|error| store_error(&error))?;

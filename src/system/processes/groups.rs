@@ -41,6 +41,9 @@ impl Grouped {
     /// There is nobody to hold a lease against.
     pub fn extend(&self, _valid: Duration) {}
 
+    /// Nor until a time.
+    pub fn extend_until(&self, _until: Duration) {}
+
     /// Nothing to wait for: each process kills its group when it is dropped.
     #[expect(clippy::unused_async, reason = "the same as on Linux")]
     pub async fn shutdown(self) {}

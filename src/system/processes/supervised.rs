@@ -16,7 +16,6 @@ use async_trait::async_trait;
 use rustix::{
     pipe::PipeFlags,
     process::{Resource, Rlimit},
-    time::ClockId,
 };
 use tokio::{
     io::AsyncRead,
@@ -33,8 +32,11 @@ use super::{
     lock,
 };
 use crate::{
-    ports::{Exit, Process, ProcessSpec, Processes, SpawnError},
-    system::supervisor::{self, Arguments, Stage},
+    ports::{BootTime, Exit, Process, ProcessSpec, Processes, SpawnError},
+    system::{
+        BootClock,
+        supervisor::{self, Arguments, Stage},
+    },
 };
 
 /// How long a supervisor whose socket is closed may take to kill its trees, before it is killed itself.
@@ -103,7 +105,11 @@ impl Supervised {
     /// Lets the trees live for `valid` from now. The first call switches the lease on if the configuration did
     /// not. Once it has run out every tree is killed, and nothing starts until the next call.
     pub fn extend(&self, valid: Duration) {
-        let until = boot_time().saturating_add(valid);
+        self.extend_until(boot_time().saturating_add(valid));
+    }
+
+    /// Lets the trees live until this time since boot.
+    pub fn extend_until(&self, until: Duration) {
         *self.lease() = Some(until);
         if let Some(link) = self.open_link() {
             link.send(supervisor::encode_extend(until));
@@ -237,6 +243,10 @@ impl Processes for Supervised {
             return Err(failed(&"no program was given"));
         }
         let link = self.link().await.map_err(|_| SpawnError::SupervisorLost)?;
+        // The supervisor asks the same, but one that was stopped together with us may not know it yet.
+        if self.lease_is_over() {
+            return Err(SpawnError::SupervisorLost);
+        }
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let worker = self.config.worker.to_string();
         let frame = supervisor::encode_spawn(id, &worker, &spec).map_err(|why| failed(&why))?;
@@ -258,6 +268,9 @@ impl Processes for Supervised {
             }
         }
         Ok(Box::new(process))
+    }
+    fn extend(&self, until: Duration) {
+        self.extend_until(until);
     }
 }
 
@@ -318,9 +331,7 @@ fn explain(program: &str, cwd: &Path, stage: Stage, errno: i32) -> SpawnError {
 }
 
 fn boot_time() -> Duration {
-    let now = rustix::time::clock_gettime(ClockId::Boottime);
-    // The time since the machine started is not negative.
-    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
+    BootClock.since_boot()
 }
 
 /// Each process takes two descriptors of ours, and the usual soft limit is 1,024. Answers what it was.

@@ -21,6 +21,7 @@ use super::{
     trees::Trees,
     wire::{self, Answer, Request, Stage},
 };
+use crate::{ports::BootTime, system::BootClock};
 
 const CHUNK: usize = 64 << 10;
 
@@ -32,6 +33,8 @@ pub struct EventLoop {
     signals: OwnedFd,
     /// Fires when the lease runs out. On a clock that counts suspended time as well.
     lease: OwnedFd,
+    /// When that is, since boot; the last word of the worker.
+    until: Option<Duration>,
     incoming: Vec<u8>,
     descriptors: VecDeque<OwnedFd>,
     outgoing: Vec<u8>,
@@ -48,6 +51,7 @@ impl EventLoop {
             socket,
             signals,
             lease: rustix::time::timerfd_create(TimerfdClockId::Boottime, flags)?,
+            until: None,
             incoming: Vec::new(),
             descriptors: VecDeque::new(),
             outgoing: Vec::new(),
@@ -160,6 +164,11 @@ impl EventLoop {
     }
 
     fn handle(&mut self, request: &Request<'_>) -> io::Result<()> {
+        // The timer may have fired since it was looked at, as when this process was stopped for a while.
+        if self.lease_is_over() {
+            self.close();
+            return Ok(());
+        }
         match request {
             Request::Spawn { id, cwd, argv, env } => {
                 let (Some(stdout), Some(stderr)) = (self.descriptors.pop_front(), self.descriptors.pop_front()) else {
@@ -187,7 +196,12 @@ impl EventLoop {
         }
     }
 
-    fn extend(&self, until: Duration) -> io::Result<()> {
+    fn lease_is_over(&self) -> bool {
+        self.until.is_some_and(|until| until <= BootClock.since_boot())
+    }
+
+    fn extend(&mut self, until: Duration) -> io::Result<()> {
+        self.until = Some(until);
         // A zero would switch the timer off.
         let until = until.max(Duration::from_nanos(1));
         let value = Timespec {

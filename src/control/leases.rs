@@ -1,0 +1,143 @@
+//! Who is dead by the leases: the liveness of the fleet.
+//!
+//! The store declares dead, by its own clock, whose lease has run out; a worker has stopped itself before that. Its
+//! clock may be set, though, or another server with another clock may answer after a failover: then leases run out
+//! that their workers still count on. So after such a change nobody's runs are taken for one lease: by then every
+//! worker has had its beat refused or has given up.
+//!
+//! A step of the clock shows against `CLOCK_BOOTTIME` of this machine: what the store said the last time, and what it
+//! says now, bound the difference of the two clocks from both sides. A process that starts has nothing to compare
+//! with, and goes by the leases alone.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+
+use crate::{
+    model::WorkerId,
+    ports::{BootTime, ExpiredWorkers, Liveness, Store, StoreError},
+};
+
+/// Of whom it is told at once.
+const SLICE: usize = 100;
+
+/// Clocks drift apart and are slewed; this much more between two looks is a step.
+const DRIFT: Duration = Duration::from_millis(250);
+
+/// Liveness by leases.
+pub struct Leases {
+    store: Arc<dyn Store>,
+    boot: Arc<dyn BootTime>,
+    lease: Duration,
+    seen: Mutex<Seen>,
+}
+
+impl std::fmt::Debug for Leases {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Leases").field("lease", &self.lease).finish_non_exhaustive()
+    }
+}
+
+impl Leases {
+    /// `lease`: how long the longest lease in the fleet is.
+    pub fn new(store: Arc<dyn Store>, boot: Arc<dyn BootTime>, lease: Duration) -> Leases {
+        Leases { store, boot, lease, seen: Mutex::default() }
+    }
+}
+
+#[async_trait]
+impl Liveness for Leases {
+    async fn dead(&self) -> Result<Vec<WorkerId>, StoreError> {
+        let sent = self.boot.since_boot();
+        let expired = self.store.expired_workers(SLICE).await?;
+        let heard = self.boot.since_boot();
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(why) = seen.change(&expired, sent, heard) {
+            seen.wait_until = heard + self.lease;
+            tracing::warn!(why, wait = ?self.lease, "runs of dead workers are taken back only after one lease");
+        }
+        if heard < seen.wait_until {
+            return Ok(Vec::new());
+        }
+        Ok(expired.workers)
+    }
+}
+
+/// What was seen the last time.
+#[derive(Debug, Default)]
+struct Seen {
+    last: Option<Look>,
+    wait_until: Duration,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    server: i64,
+    /// Between these is the store's time less the time since boot, in microseconds.
+    least: i64,
+    most: i64,
+}
+
+impl Seen {
+    /// Why what the store says cannot be compared with what it said before.
+    fn change(&mut self, expired: &ExpiredWorkers, sent: Duration, heard: Duration) -> Option<&'static str> {
+        let now = Look {
+            server: expired.server,
+            least: expired.now.0.saturating_sub(micros(heard)),
+            most: expired.now.0.saturating_sub(micros(sent)),
+        };
+        let last = self.last.replace(now)?;
+        let drift = micros(DRIFT);
+        if last.server != now.server {
+            Some("the database was restarted, or another server has taken over")
+        } else if now.least > last.most + drift || now.most < last.least - drift {
+            Some("the clock of the database was set")
+        } else {
+            None
+        }
+    }
+}
+
+fn micros(span: Duration) -> i64 {
+    i64::try_from(span.as_micros()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Micros;
+
+    fn look(seen: &mut Seen, server: i64, now: i64, sent: u64, heard: u64) -> bool {
+        let expired = ExpiredWorkers { now: Micros(now * 1_000), server, workers: Vec::new() };
+        seen.change(&expired, Duration::from_millis(sent), Duration::from_millis(heard)).is_some()
+    }
+
+    #[test]
+    fn a_steady_clock_is_no_change_however_slow_the_answers_are() {
+        let mut seen = Seen::default();
+        assert!(!look(&mut seen, 1, 1_000_000, 500, 501));
+        assert!(!look(&mut seen, 1, 1_000_500, 1_000, 1_001));
+        // Said at 1,500, heard at 9,000.
+        assert!(!look(&mut seen, 1, 1_001_000, 1_500, 9_000));
+        assert!(!look(&mut seen, 1, 1_009_000, 9_500, 9_501));
+        // Slewed by 0.1 s.
+        assert!(!look(&mut seen, 1, 1_009_600, 10_000, 10_001));
+    }
+
+    #[test]
+    fn a_step_of_the_clock_and_another_server_are_changes() {
+        for step in [-3_600_000, -400, 400, 20_000] {
+            let mut seen = Seen::default();
+            assert!(!look(&mut seen, 1, 1_000_000, 500, 501));
+            assert!(look(&mut seen, 1, 1_000_500 + step, 1_000, 1_001), "{step}");
+            assert!(!look(&mut seen, 1, 1_001_000 + step, 1_500, 1_501), "{step}");
+        }
+        let mut seen = Seen::default();
+        assert!(!look(&mut seen, 1, 1_000_000, 500, 501));
+        assert!(look(&mut seen, 2, 1_000_500, 1_000, 1_001));
+        assert!(!look(&mut seen, 2, 1_001_000, 1_500, 1_501));
+    }
+}
