@@ -37,6 +37,7 @@ mod records;
 mod rows;
 mod runbooks;
 mod seed;
+mod segments;
 mod sessions;
 mod signals;
 mod types;
