@@ -15,6 +15,8 @@ mod sqlite;
 mod text;
 
 pub use memory::MemoryStore;
-pub use postgres::{BadUrl, MigrationState, PgConfig, PgSchema, PgStore, Pooling, SCHEMES as POSTGRES_SCHEMES};
+pub use postgres::{
+    BadUrl, MigrationState, PgConfig, PgCounts, PgSchema, PgStore, Pooling, SCHEMES as POSTGRES_SCHEMES,
+};
 pub use seed::EndedRun;
 pub use sqlite::SqliteStore;

@@ -19,6 +19,8 @@ mod fleet;
 #[cfg(test)]
 mod generated;
 #[cfg(test)]
+mod machines;
+#[cfg(test)]
 #[cfg(target_os = "linux")]
 mod processes;
 #[cfg(test)]

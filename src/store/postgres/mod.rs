@@ -29,6 +29,7 @@ mod idempotency;
 mod inserts;
 mod link;
 mod list;
+mod measure;
 mod migrate;
 mod probe;
 mod reads;
@@ -58,6 +59,7 @@ use self::{
 };
 pub use self::{
     connect::{BadUrl, PgConfig, Pooling, SCHEMES},
+    measure::PgCounts,
     migrate::MigrationState,
 };
 use crate::{
@@ -116,6 +118,11 @@ impl PgStore {
     /// Connections that are open, and those of them that are idle.
     pub fn connections(&self) -> (u32, usize) {
         self.link.usage()
+    }
+
+    /// Statements that were sent so far.
+    pub fn statements(&self) -> u64 {
+        self.link.statements()
     }
 
     /// Runs a statement that may be carried out twice; passing errors are repeated.
