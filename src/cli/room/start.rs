@@ -106,31 +106,27 @@ async fn build(
     let metrics = door.is_some().then(Metrics::install).transpose();
     let metrics = metrics.map_err(|error| Fault::internal("INTERNAL", format!("metrics: {error}")))?;
     let (handoff, alive) = <(Handoff, WorkerAlive)>::default();
+    let ended = loops::count_ends(&tasks);
     let crew = match &parts.worker {
         Some(options) => {
-            let ended = loops::count_ends(&tasks);
             let post = Post { options: options.clone(), handoff: handoff.clone(), ended, alive: alive.clone() };
             Some(Crew::start(&instance, config, post, &tasks).await?)
         }
         None => None,
     };
-    if let Some(crew) = crew.as_ref().filter(|_| parts.until_idle)
-        && let Some(options) = &parts.worker
-    {
+    if let (Some(crew), Some(options), true) = (&crew, &parts.worker, parts.until_idle) {
         let rest = (instance.clone(), options.lanes().lanes);
         tasks.spawn(Crew::stop_when_idle(crew.stops.lanes.clone(), crew.watch_id(), rest));
     }
     loops::local(&tasks, &stop_loops, &instance, metrics.as_ref());
-    let (folder, known) = match &parts.scheduler {
-        Some(options) => {
-            let reaper = instance.reaper(config, crew.as_ref().map(Crew::id));
-            loops::schedule(&tasks, &stop_loops, &instance, reaper);
-            let folder = loops::runbook_folder(options.runbooks.as_deref());
-            let known = loops::follow(&tasks, stop_loops.clone(), instance.runbooks.clone(), folder.as_deref());
-            (Some(folder), known)
-        }
-        None => (None, watch::channel(true).1),
-    };
+    let own = crew.as_ref().map(Crew::id);
+    let scheduled = parts.scheduler.as_ref().map(|options| {
+        loops::schedule(&tasks, &stop_loops, &instance, instance.reaper(config, own));
+        let folder = loops::runbook_folder(options.runbooks.as_deref());
+        let known = loops::follow(&tasks, stop_loops.clone(), instance.runbooks.clone(), folder.as_deref());
+        (folder, known)
+    });
+    let (folder, known) = scheduled.unzip();
     let mut started = Started {
         url: None,
         instance,
@@ -140,7 +136,7 @@ async fn build(
         stop_loops,
         tasks,
         access: None,
-        known,
+        known: known.unwrap_or_else(|| watch::channel(true).1),
         _lock: None,
     };
     if let (Some(door), Some(metrics)) = (door, metrics) {

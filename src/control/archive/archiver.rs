@@ -57,6 +57,9 @@ const MUCH_LATER: Millis = Millis::seconds(60);
 /// Where archives are among the artifacts; no run has such an id.
 const FOLDER: &str = "archives";
 
+/// A file that nothing is recorded in after this time never will be: an hour, in microseconds.
+const RECORDED: i64 = 3_600_000_000;
+
 /// Names looked up at once when tidying up.
 const SLICE: usize = 500;
 
@@ -292,8 +295,11 @@ impl Archiver {
 
     /// Removes what a crash has left behind.
     async fn tidy(&self) -> Result<(), ArchivingError> {
+        let now = self.clock.now();
         for names in self.artifacts.list(FOLDER).await?.chunks(SLICE) {
-            for name in self.index.unknown_packs(names).await? {
+            // A young one may be another archiver's, complete and about to be recorded.
+            let names: Vec<String> = names.iter().filter(|name| is_old(name, now)).cloned().collect();
+            for name in self.index.unknown_packs(&names).await? {
                 self.artifacts.delete(&name).await?;
             }
         }
@@ -304,6 +310,12 @@ impl Archiver {
         }
         Ok(())
     }
+}
+
+/// Whether a file, by the time in its name, was begun so long ago that nobody is about to record it.
+fn is_old(name: &str, now: Micros) -> bool {
+    let begun = name.rsplit_once('-').and_then(|(_, at)| at.parse().ok());
+    begun.is_none_or(|at: i64| at < now.0.saturating_sub(RECORDED))
 }
 
 impl Pack {

@@ -20,6 +20,26 @@ fn a_worker_waits_for_its_database() {
 }
 
 #[test]
+fn a_fleet_works_behind_a_pooler_in_transaction_mode() {
+    let server = block_on(servers::own_server());
+    let database = block_on(server.database(None));
+    // Its own process; nothing of it needs the runtime that started it.
+    let bouncer = block_on(servers::PgBouncer::start(server.port(), ""));
+    let mut fleet = Fleet::on(&bouncer.url(database.name()));
+    fleet.runbook("quick", "steps:\n  - {id: a, run: \"echo hello\"}\n");
+    fleet.serve();
+    let _scheduler = fleet.start("scheduler", &["scheduler"]);
+    until("the runbook is known", || fleet.get("/v1/runbooks/quick").0 == 200);
+    let worker = fleet.worker("worker", &[]);
+    for _ in 0..3 {
+        let run = fleet.run("quick");
+        assert_eq!(fleet.ended(&run)["status"], "succeeded");
+    }
+    let ended = worker.stop();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+}
+
+#[test]
 fn a_database_that_stays_away_is_a_clear_error() {
     let fleet = Fleet::on("postgres://ann:hush@127.0.0.1:1/nowhere");
     for command in ["serve", "worker", "scheduler"] {
