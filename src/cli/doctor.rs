@@ -11,7 +11,7 @@ use super::{
     instance::{Files, Instance},
 };
 use crate::{
-    ports::Artifacts,
+    ports::{Artifacts, Probe},
     store::{Finding, Level, examine_postgres, examine_sqlite},
     system::{FlockLiveness, SystemClock},
 };
@@ -50,7 +50,7 @@ async fn examine(config: &Config, deep: bool) -> Vec<Finding> {
     let mut findings = vec![folder(config)];
     let files = match Files::open(config) {
         Ok(files) => {
-            findings.push(artifacts(&*files.artifacts).await);
+            findings.push(artifacts(&*files.probe).await);
             Some(files)
         }
         Err(fault) => {
@@ -59,21 +59,27 @@ async fn examine(config: &Config, deep: bool) -> Vec<Finding> {
             None
         }
     };
-    let artifacts = files.as_ref().map(|files| &*files.artifacts as &dyn Artifacts).filter(|_| deep);
+    let artifacts = files.as_ref().map(|files| files.artifacts.clone()).filter(|_| deep);
+    findings.extend(rows(config, artifacts.as_deref()).await);
+    if deep && config.database.is_none() {
+        findings.extend(owners(config, &findings).await);
+    }
+    if let Some(files) = files {
+        files.close().await;
+    }
+    findings
+}
+
+/// What is in the database.
+async fn rows(config: &Config, deep: Option<&dyn Artifacts>) -> Vec<Finding> {
     if let Some(database) = &config.database {
-        findings.extend(examine_postgres(&database.postgres, &SystemClock, artifacts).await);
-        return findings;
+        return examine_postgres(&database.postgres, &SystemClock, deep).await;
     }
     let file = config.data.database();
     if !file.exists() {
-        findings.push(Finding::ok("DB_REACHABLE", "there is no database yet; the first run makes it"));
-        return findings;
+        return vec![Finding::ok("DB_REACHABLE", "there is no database yet; the first run makes it")];
     }
-    findings.extend(examine_sqlite(&file, artifacts).await);
-    if deep {
-        findings.extend(owners(config, &findings).await);
-    }
-    findings
+    examine_sqlite(&file, deep).await
 }
 
 /// Whether this user may write into the data folder.
@@ -96,13 +102,12 @@ fn folder(config: &Config) -> Finding {
     }
 }
 
-async fn artifacts(store: &dyn Artifacts) -> Finding {
-    // A prefix that has next to nothing below it.
-    match store.list("doctor").await {
-        Ok(_) => Finding::ok("ARTIFACTS_STORE", "the artifact store answers"),
-        Err(error) => Finding::fail(
+async fn artifacts(store: &dyn Probe) -> Finding {
+    match store.probe().await {
+        Ok(()) => Finding::ok("ARTIFACTS_STORE", "the artifact store can be written"),
+        Err(unready) => Finding::fail(
             "ARTIFACTS_STORE",
-            format!("the artifact store cannot be read: {error}"),
+            unready.to_string(),
             "check OPSROOM_ARTIFACTS_URL and its credentials, or the data folder's `artifacts`",
         ),
     }
@@ -110,7 +115,7 @@ async fn artifacts(store: &dyn Artifacts) -> Finding {
 
 /// On a data folder locks tell who is alive, not rows.
 async fn owners(config: &Config, so_far: &[Finding]) -> Option<Finding> {
-    if so_far.iter().any(|finding| finding.level == Level::Fail) {
+    if !config.data.database().exists() || so_far.iter().any(|finding| finding.level == Level::Fail) {
         return None;
     }
     let instance = Instance::open(config).await.ok()?;

@@ -18,7 +18,9 @@ mod text;
 
 pub use findings::{Finding, Level};
 pub use memory::MemoryStore;
-pub use postgres::{BadUrl, PgConfig, PgSchema, PgStore, Pooling, SCHEMES as POSTGRES_SCHEMES, examine_postgres};
+pub use postgres::{
+    BadUrl, PgConfig, PgCounts, PgSchema, PgStore, Pooling, SCHEMES as POSTGRES_SCHEMES, examine_postgres,
+};
 pub use schema::MigrationState;
 pub use seed::EndedRun;
 pub use sqlite::{SqliteSchema, SqliteStore, examine_sqlite};

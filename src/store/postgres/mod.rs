@@ -31,6 +31,7 @@ mod idempotency;
 mod inserts;
 mod link;
 mod list;
+mod measure;
 mod migrate;
 mod probe;
 mod reads;
@@ -61,6 +62,7 @@ use self::{
 pub use self::{
     connect::{BadUrl, PgConfig, Pooling, SCHEMES},
     doctor::examine_postgres,
+    measure::PgCounts,
 };
 use crate::{
     model::{Digest, Epoch, Lane, Micros, RunId, RunStatus, TenantId, WaitingOn, WorkerId},
@@ -118,6 +120,11 @@ impl PgStore {
     /// Connections that are open, and those of them that are idle.
     pub fn connections(&self) -> (u32, usize) {
         self.link.usage()
+    }
+
+    /// Statements that were sent so far.
+    pub fn statements(&self) -> u64 {
+        self.link.statements()
     }
 
     /// Runs a statement that may be carried out twice; passing errors are repeated.
