@@ -203,7 +203,7 @@ impl Outcome {
                 }
             }
             // Told at the end, or another process's business now.
-            Ok(Owned::Parked(_) | Owned::Fenced) => {}
+            Ok(Owned::Parked(_) | Owned::HandedBack | Owned::Fenced) => {}
             Err(error) => {
                 context.out.message(format!("run {run} could not be carried on: {error}"));
                 self.errors.insert(*run, error.to_string());

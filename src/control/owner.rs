@@ -1,12 +1,12 @@
 //! Who drives a run from its claim to its end, park or loss.
 
+use tokio_util::sync::CancellationToken;
+
 use super::{
     CommitError, Committer, Fence, Lost, PlanError, World,
     patience::{Passing, patiently},
     session::Session,
 };
-use tokio_util::sync::CancellationToken;
-
 use crate::{
     model::{Epoch, RunId, RunStatus, WaitingOn, WorkerId},
     ports::{RunRow, StoreError},
@@ -22,6 +22,8 @@ pub enum Owned {
     Ended(RunStatus),
     /// The run waits, without an owner.
     Parked(WaitingOn),
+    /// The worker is drained: the run waits for another one, with nothing under way.
+    HandedBack,
     /// Somebody else owns the run now; nothing of ours was written since.
     Fenced,
 }
@@ -53,14 +55,13 @@ pub struct Owner {
     pub(super) world: World,
     pub(super) committer: Committer,
     pub(super) worker: WorkerId,
-    pub(super) fence: Fence,
-    /// Fires: what is under way is interrupted, and the runs are handed back.
     pub(super) hand_back: CancellationToken,
+    pub(super) fence: Fence,
 }
 
 impl Owner {
     pub fn new(world: World, committer: Committer, worker: WorkerId) -> Owner {
-        Owner { world, committer, worker, fence: Fence::default(), hand_back: CancellationToken::new() }
+        Owner { world, committer, worker, hand_back: CancellationToken::new(), fence: Fence::default() }
     }
 
     /// Nothing begins and nothing is committed once the lease is lost.
@@ -69,11 +70,9 @@ impl Owner {
         Owner { fence, ..self }
     }
 
-    /// When `hand_back` fires, attempts under way are interrupted (with the grace of a cancel), and their runs go back
-    /// to the queue for another worker to go on with. An interruption is not a failure.
-    #[must_use]
-    pub fn handing_back_on(self, hand_back: CancellationToken) -> Owner {
-        Owner { hand_back, ..self }
+    /// The fence of its worker.
+    pub fn fence(&self) -> &Fence {
+        &self.fence
     }
 
     /// Whether a run may be taken on.
@@ -81,13 +80,35 @@ impl Owner {
         self.fence.check().is_ok() && !self.hand_back.is_cancelled()
     }
 
-    /// The fence of its worker.
-    pub fn fence(&self) -> &Fence {
-        &self.fence
+    /// When `token` fires, every run goes back to its lane as soon as its attempts were stopped: those are
+    /// interrupted, which is no failure.
+    #[must_use]
+    pub fn hand_back_on(self, token: CancellationToken) -> Owner {
+        Owner { hand_back: token, ..self }
     }
 
     pub fn world(&self) -> &World {
         &self.world
+    }
+
+    /// Gives a claimed run back to its lane. Answers it if that is not possible: it was begun, or the store does not
+    /// answer.
+    pub async fn decline(&self, claim: Claim) -> Option<Claim> {
+        let Claim::Row(row) = &claim else { return Some(claim) };
+        if row.status != RunStatus::Claimed {
+            return Some(claim);
+        }
+        let World { store, queue, .. } = &self.world;
+        match store.give_back(self.worker, &[(row.id, row.epoch)]).await {
+            Ok(given) => {
+                given.iter().for_each(|(_, lane)| queue.ring(*lane));
+                None
+            }
+            Err(error) => {
+                tracing::warn!(run = %row.id, %error, "the run cannot be given back; it is begun");
+                Some(claim)
+            }
+        }
     }
 
     /// Owns a run that this worker has claimed, until it ends, parks or is lost. Dropping the future

@@ -67,13 +67,11 @@ pub(super) struct Session {
     recoveries_applied: u32,
     /// Set while the last thing decided was to give the run up until something happens.
     parking: Option<WaitingOn>,
+    /// Set once the run is to be handed back: the attempts that were stopped for it.
+    handed: Option<BTreeSet<AttemptId>>,
     attempts: JoinSet<Outcome>,
     tasks: BTreeMap<Id, AttemptId>,
     running: BTreeMap<AttemptId, CancellationToken>,
-    /// The worker gives its runs up: nothing begins, and the run goes back to the queue when nothing is under way.
-    handing_back: bool,
-    /// Attempts that were stopped for that.
-    interrupted: BTreeSet<AttemptId>,
     chunks: mpsc::Receiver<LogChunk>,
     chunk_sender: LogSender,
 }
@@ -155,11 +153,10 @@ impl Session {
             begun: Vec::new(),
             opened: (owner.world.clock.now().max(row.stamp_head), Instant::now()),
             parking: None,
+            handed: None,
             attempts: JoinSet::new(),
             tasks: BTreeMap::new(),
             running: BTreeMap::new(),
-            handing_back: owner.hand_back.is_cancelled(),
-            interrupted: BTreeSet::new(),
             chunks,
             chunk_sender,
             row,
@@ -181,7 +178,7 @@ impl Session {
         if self.draft.events.is_empty() {
             self.feed(Input::Begin);
         }
-        self.feed(Input::Slots(if self.handing_back { 0 } else { self.owner.world.limits.slots }));
+        self.feed(Input::Slots(self.owner.world.limits.slots));
         self.feed(Input::Tick);
         Ok(())
     }
@@ -212,9 +209,11 @@ impl Session {
 
     pub(super) async fn drive(&mut self, listening: &Listening) -> Result<Owned, OwnError> {
         let mut in_flight: Option<InFlight> = None;
-        let hand_back = self.owner.hand_back.clone();
         if self.row.sequence_head > 0 {
             self.events.committed(self.row.sequence_head);
+        }
+        if self.owner.hand_back.is_cancelled() {
+            self.stop_attempts();
         }
         for effect in std::mem::take(&mut self.begun) {
             self.carry_out(effect);
@@ -241,8 +240,8 @@ impl Session {
                     }
                 }
                 // The rare ones first: a step that never stops talking must not keep a cancel waiting.
-                () = hand_back.cancelled(), if !resting && !self.handing_back => self.hand_back(),
                 () = listening.rung(), if !resting => self.hear_signals().await,
+                () = self.owner.hand_back.cancelled(), if self.handed.is_none() && !resting => self.stop_attempts(),
                 () = sleep_for(wake_in), if !resting => self.feed(Input::Tick),
                 Some(report) = self.attempts.join_next_with_id(), if !resting => self.reported(report),
                 Some(chunk) = self.chunks.recv(), if room && !resting => self.hear(chunk),
@@ -284,24 +283,26 @@ impl Session {
             self.feed(Input::Park);
             self.parking = Some(waiting_on);
         }
-        let is_idle = self.running.is_empty() && !matches!(self.run.stage(), Stage::Ended(_));
-        if self.handing_back && is_idle && self.parking.is_none() {
-            self.parking = Some(WaitingOn::Capacity);
-        }
     }
 
-    /// Stops what is under way, as a cancel does; the run itself goes on elsewhere.
-    fn hand_back(&mut self) {
-        self.handing_back = true;
+    /// The worker is being drained: nothing begins any more, and what is under way is stopped.
+    fn stop_attempts(&mut self) {
         self.feed(Input::Slots(0));
-        for (attempt, cancel) in self.running.iter().filter(|(_, cancel)| !cancel.is_cancelled()) {
-            self.interrupted.insert(*attempt);
-            cancel.cancel();
-        }
+        let is_open =
+            |(attempt, cancel): (&AttemptId, &CancellationToken)| (!cancel.is_cancelled()).then_some(*attempt);
+        let open: BTreeSet<AttemptId> = self.running.iter().filter_map(is_open).collect();
+        open.iter().filter_map(|attempt| self.running.get(attempt)).for_each(CancellationToken::cancel);
+        self.handed = Some(open);
+    }
+
+    /// Whether nothing is under way any more and the run goes back to its lane.
+    fn is_handed_back(&self) -> bool {
+        self.handed.is_some() && self.attempts.is_empty()
     }
 
     fn must_commit(&self) -> bool {
-        !self.draft.events.is_empty()
+        self.is_handed_back()
+            || !self.draft.events.is_empty()
             || self.signals_seen > self.signals_committed
             || self.parking.is_some()
             || self.events.needs_commit()
@@ -309,13 +310,15 @@ impl Session {
 
     fn commit(&mut self) -> InFlight {
         let Draft { events, effects, note_bytes, .. } = std::mem::take(&mut self.draft);
-        let (status, rest) = match (self.run.stage(), self.parking) {
-            (Stage::Ended(status), _) => (status, Some(Owned::Ended(status))),
-            (_, Some(waiting_on)) => (RunStatus::Queued, Some(Owned::Parked(waiting_on))),
-            (_, None) => (RunStatus::Running, None),
+        let (status, rest, waiting_on) = match (self.run.stage(), self.parking) {
+            (Stage::Ended(status), _) => (status, Some(Owned::Ended(status)), None),
+            (_, Some(waiting_on)) => (RunStatus::Queued, Some(Owned::Parked(waiting_on)), Some(waiting_on)),
+            (_, None) if self.is_handed_back() => {
+                (RunStatus::Queued, Some(Owned::HandedBack), Some(WaitingOn::Capacity))
+            }
+            (_, None) => (RunStatus::Running, None, None),
         };
         let head = self.events.head();
-        let queued = status == RunStatus::Queued;
         self.signals_committed = self.signals_seen;
         let rest = rest.map(|owned| (owned, events.clone()));
         let commit = RunCommit {
@@ -326,8 +329,9 @@ impl Session {
             at: self.now(),
             events,
             status,
-            waiting_on: self.parking.filter(|_| queued),
-            wake_at: self.run.wake_at().filter(|_| queued),
+            waiting_on,
+            // What may be claimed at once needs no time to wake.
+            wake_at: self.run.wake_at().filter(|_| waiting_on.is_some_and(|on| on != WaitingOn::Capacity)),
             signals_applied: self.signals_seen,
             needs_all_signals: rest.is_some(),
             recoveries_applied: self.recoveries_applied,
@@ -349,7 +353,7 @@ impl Session {
                 self.version += 1;
                 self.events.committed(commit.head);
                 if let Some((owned, _)) = commit.rest {
-                    if owned == Owned::Parked(WaitingOn::Capacity) {
+                    if owned == Owned::HandedBack {
                         self.owner.world.queue.ring(self.row.lane);
                     }
                     return Ok(Some(owned));
@@ -375,6 +379,10 @@ impl Session {
 
     fn carry_out(&mut self, effect: Effect) {
         match effect {
+            // Recorded before the drain, and not begun since.
+            Effect::Start { attempt, .. } if self.handed.is_some() => {
+                self.feed(Input::Finished { attempt, outcome: Outcome::NotBegun });
+            }
             Effect::Start { attempt, since, deadline } => self.start(attempt, since, deadline),
             Effect::Interrupt { attempt, .. } => {
                 if let Some(cancel) = self.running.get(&attempt) {
@@ -399,10 +407,6 @@ impl Session {
             sender: self.chunk_sender.clone(),
             gate: self.owner.fence.gate(),
         };
-        if self.handing_back {
-            self.interrupted.insert(attempt);
-            cancel.cancel();
-        }
         let task = self.attempts.spawn(attempt::execute(self.owner.world.clone(), prepared));
         self.tasks.insert(task.id(), attempt);
         self.running.insert(attempt, cancel);
@@ -428,11 +432,9 @@ impl Session {
         };
         let Some(attempt) = self.tasks.remove(&task) else { return };
         self.running.remove(&attempt);
+        let handed = self.handed.as_ref().is_some_and(|handed| handed.contains(&attempt));
+        let outcome = if handed && outcome == Outcome::Cancelled { Outcome::Interrupted } else { outcome };
         let limit = self.owner.world.limits.outputs;
-        let outcome = match outcome {
-            Outcome::Cancelled if self.interrupted.remove(&attempt) => Outcome::Interrupted,
-            outcome => outcome,
-        };
         let outcome = outputs::evaluate(&self.plan, &self.run, attempt.step, outcome, limit);
         self.feed(Input::Finished { attempt, outcome });
     }

@@ -104,6 +104,7 @@ impl Draft<'_> {
             // Stopped although nobody asked: a fault of the owner, and as good as lost.
             Outcome::Cancelled | Outcome::Lost => self.lost(step),
             Outcome::Interrupted => self.interrupted(step, false),
+            Outcome::NotBegun => self.not_begun(step),
         }
         Ok(())
     }
@@ -198,6 +199,15 @@ impl Draft<'_> {
             return self.lost(step);
         }
         self.push(Event::StepInterrupted { step, attempt, lost });
+    }
+
+    /// The attempt was recorded and did nothing: nobody has to say what became of it.
+    fn not_begun(&mut self, step: StepIx) {
+        let attempt = self.run.step(step).attempt;
+        if self.is_ending(step) {
+            return self.push(Event::StepCancelled { step, attempt });
+        }
+        self.push(Event::StepInterrupted { step, attempt, lost: false });
     }
 
     fn cancel(&mut self, phase: Phase, by: String, reason: String, force: bool) -> Result<(), Rejection> {

@@ -19,6 +19,8 @@ pub enum Outcome {
     Cancelled,
     /// Stopped by a drain before it could end; it may run again and no failure is counted.
     Interrupted,
+    /// Handed back by a drain before anything of it had begun: it may run again, whatever its effect.
+    NotBegun,
     /// Its worker or supervisor died: nobody knows how far it came.
     Lost,
 }

@@ -13,8 +13,7 @@ use crate::{
     ports::RunRow,
 };
 
-/// Which lanes a process serves.
-/// By default none.
+/// Which lanes a process serves; by default none.
 #[derive(Debug, Clone, Default)]
 pub struct LaneConfig {
     pub lanes: Vec<Lane>,
@@ -30,6 +29,7 @@ pub type Ended = (RunId, Result<Owned, OwnError>);
 struct Handler {
     owner: Owner,
     tasks: TaskTracker,
+    stop: CancellationToken,
     halt: CancellationToken,
     ended: Option<mpsc::UnboundedSender<Arc<Ended>>>,
 }
@@ -66,10 +66,10 @@ impl Lanes {
         self
     }
 
-    /// When `hand_back` fires, attempts under way are interrupted, and their runs go back to the queue.
+    /// When `token` fires, whatever is under way goes back to its lane: attempts are stopped and count as interrupted.
     #[must_use]
-    pub fn hand_back_on(mut self, hand_back: CancellationToken) -> Lanes {
-        self.owner = self.owner.handing_back_on(hand_back);
+    pub fn hand_back_on(mut self, token: CancellationToken) -> Lanes {
+        self.owner = self.owner.hand_back_on(token);
         self
     }
 
@@ -80,8 +80,9 @@ impl Lanes {
         self
     }
 
-    /// Claims from lanes until `stop` fires. Then nothing more is claimed or taken over; whatever is this worker's
-    /// by then, also what is still on its way to its owner, is carried to its end or park. Returns after that.
+    /// Claims from lanes until `stop` fires. Then nothing more is claimed or taken over; what was claimed and not
+    /// begun is given back, and whatever else is this worker's by then, also what is still on its way to its owner, is
+    /// carried to its end or park. Returns after that.
     pub async fn serve(self, config: &LaneConfig, stop: CancellationToken) -> std::io::Result<()> {
         let mut monitor = Monitor::new();
         let sources = TaskTracker::new();
@@ -90,17 +91,19 @@ impl Lanes {
             let (owner, handoff, slots) =
                 (self.owner.clone(), self.handoff.clone(), Arc::new(Semaphore::new(config.slots)));
             drains.push(slots.clone());
-            let (free, stop, sources) = (slots.clone(), stop.clone(), sources.clone());
+            let (free, sources) = (slots.clone(), sources.clone());
+            let (stop, stopping) = (stop.clone(), stop.clone());
             let source = move |_restarts: usize| {
                 let arrivals = handoff.open(lane, owner.clone(), free.clone());
-                if stop.is_cancelled() {
+                if stopping.is_cancelled() {
                     // A worker that is started again while the lanes stop.
                     handoff.close(lane);
                 }
                 let bell = owner.world().queue.listen(lane);
-                Source::Lane(LaneSource::new(lane, bell, arrivals, stop.clone(), sources.token()))
+                Source::Lane(LaneSource::new(lane, bell, arrivals, stopping.clone(), sources.token()))
             };
-            monitor = self.register(monitor, format!("{lane}-{}", self.worker), config.slots, slots, source);
+            let service = Service { name: format!("{lane}-{}", self.worker), concurrency: config.slots, slots, stop };
+            monitor = self.register(monitor, service, source);
         }
         let (handoff, slots) = (self.handoff.clone(), config.slots);
         let stopped = async move {
@@ -133,8 +136,13 @@ impl Lanes {
             let given = receiver.lock().unwrap_or_else(PoisonError::into_inner).take();
             Source::Given { runs: given.unwrap_or_else(|| mpsc::unbounded_channel().1), exhausted: exhausted.clone() }
         };
-        let free = Arc::new(Semaphore::new(slots));
-        let monitor = self.register(Monitor::new(), format!("own-{}", self.worker), slots, free, source);
+        let service = Service {
+            name: format!("own-{}", self.worker),
+            concurrency: slots,
+            slots: Arc::new(Semaphore::new(slots)),
+            stop: CancellationToken::new(),
+        };
+        let monitor = self.register(Monitor::new(), service, source);
         let stopped = async move {
             stop.cancelled().await;
             Ok(())
@@ -145,17 +153,17 @@ impl Lanes {
     fn register(
         &self,
         monitor: Monitor,
-        name: String,
-        concurrency: usize,
-        slots: Arc<Semaphore>,
+        service: Service,
         source: impl Fn(usize) -> Source + Send + Sync + 'static,
     ) -> Monitor {
         let handler = Handler {
             owner: self.owner.clone(),
             tasks: self.tasks.clone(),
+            stop: service.stop,
             halt: self.halt.clone(),
             ended: self.ended.clone(),
         };
+        let Service { name, concurrency, slots, .. } = service;
         let worker = self.worker;
         monitor.register(move |restarts| {
             let backend = ClaimBackend::new(&handler.owner, worker, source(restarts), slots.clone());
@@ -170,13 +178,28 @@ impl Lanes {
     }
 }
 
+/// How an apalis worker serves a source.
+struct Service {
+    name: String,
+    concurrency: usize,
+    slots: Arc<Semaphore>,
+    /// Fires: what has not begun is given back.
+    stop: CancellationToken,
+}
+
 /// The handler of every lane: owns the run to its end. It always succeeds for apalis; what became of the
 /// run is in the store.
 async fn own(claimed: ClaimedRun, handler: Data<Handler>) -> Result<(), BoxDynError> {
-    let Handler { owner, tasks, halt, ended } = (*handler).clone();
+    let Handler { owner, tasks, stop, halt, ended } = (*handler).clone();
     let run = claimed.claim.run();
     let task = tasks.spawn(async move {
-        let ClaimedRun { claim, slot } = claimed;
+        let ClaimedRun { mut claim, slot } = claimed;
+        if stop.is_cancelled() {
+            match owner.decline(claim).await {
+                Some(kept) => claim = kept,
+                None => return None,
+            }
+        }
         let owning = Box::pin(owner.own(claim));
         let owned = halt.run_until_cancelled(owning).await.unwrap_or(Err(OwnError::Halted));
         match &owned {
@@ -187,13 +210,13 @@ async fn own(claimed: ClaimedRun, handler: Data<Handler>) -> Result<(), BoxDynEr
             Err(error) => tracing::error!(%run, %error, "the run could not be carried on"),
         }
         drop(slot);
-        owned
+        Some(owned)
     });
     let owned = task.await.unwrap_or_else(|error| {
         tracing::error!(%run, %error, "the owner of a run ended unexpectedly");
-        Err(OwnError::Panicked)
+        Some(Err(OwnError::Panicked))
     });
-    if let Some(ended) = ended {
+    if let (Some(ended), Some(owned)) = (ended, owned) {
         let _ = ended.send(Arc::new((run, owned)));
     }
     Ok(())

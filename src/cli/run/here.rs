@@ -86,7 +86,7 @@ async fn drive(
     let code = match owned {
         Owned::Ended(status) => code(status, attending.was_interrupted()),
         // The summary says how to resolve it.
-        Owned::Parked(_) => exit::FAULT,
+        Owned::Parked(_) | Owned::HandedBack => exit::FAULT,
         Owned::Fenced => {
             return Err(Fault::internal("RUN_TAKEN_OVER", format!("another process has taken run {run} over"))
                 .help(format!("`opsroom show {run}` tells how it goes on")));

@@ -475,6 +475,23 @@ fn a_handed_back_attempt_runs_again_only_if_it_may() {
 }
 
 #[test]
+fn an_attempt_that_was_handed_back_before_it_began_runs_again_whatever_its_effect() {
+    for effect in [EffectModel::Idempotent, EffectModel::AtMostOnce] {
+        let mut bench = Bench::of(vec![PlannedStep { effect, ..step("a", &[]) }]);
+        bench.feed(Input::Slots(0)).unwrap();
+        bench.ends("a", Outcome::NotBegun);
+        assert_eq!(bench.state("a"), Step::Pending, "without slots nothing begins");
+        bench.feed(Input::Slots(1)).unwrap();
+        let record = bench.run.step(StepIx(0));
+        assert_eq!((record.state, record.attempt, record.lost, record.failures), (Step::Running, 2, 0, 0));
+    }
+    let mut bench = Bench::of(vec![PlannedStep { effect: EffectModel::AtMostOnce, ..step("a", &[]) }]);
+    bench.feed(Input::Cancel { by: "eve".into(), reason: String::new(), force: false }).unwrap();
+    bench.ends("a", Outcome::NotBegun);
+    assert_eq!(bench.state("a"), Step::Cancelled);
+}
+
+#[test]
 fn no_more_attempts_are_under_way_than_there_are_slots() {
     let mut bench = Bench::of((0..5).map(|i| step(&format!("s{i}"), &[])).collect());
     assert_eq!(bench.run.running().count(), 5);

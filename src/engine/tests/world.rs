@@ -116,14 +116,15 @@ impl World {
         if self.interrupted.contains(&attempt) && !self.rng.one_in(3) {
             return Outcome::Cancelled;
         }
-        match self.rng.below(12) {
+        match self.rng.below(13) {
             0..=5 => Outcome::Succeeded(Success::default()),
             6 => Outcome::Failed(Failure::error("E", "it broke")),
             7 => Outcome::Failed(Failure::error("T", "too slow").because(FailureReason::Timeout)),
             8 => Outcome::Failed(Failure::error("X", "exit").because(FailureReason::Exit(75))),
             9 => Outcome::Failed(Failure::permanent("P", "for good")),
             10 => Outcome::Lost,
-            _ => Outcome::Interrupted,
+            11 => Outcome::Interrupted,
+            _ => Outcome::NotBegun,
         }
     }
 

@@ -20,6 +20,8 @@ async fn every_run_is_announced_from_its_creation_to_its_end() {
     process.serve(32);
     let plan = chain([("assert", json!({"that": true})), ("gate", json!({}))]);
     let runs = process.runs.submit(&vec![submission(&plan); 20], None).await.unwrap();
+    // Its owner listens by then: nobody here looks for signals that it has missed.
+    process.until(runs[7], |row| row.status == RunStatus::Running).await;
     process.runs.cancel(runs[7], "eve", "", false).await.unwrap();
     assert_eq!(process.ends(runs[7]).await, RunStatus::Cancelled);
     gate.open.cancel();
