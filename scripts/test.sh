@@ -7,7 +7,11 @@ set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
 # program=Debian package
-needed=(bash=bash cc=build-essential chromium=chromium curl=curl git=git openssl=openssl python3=python3 setsid=util-linux)
+needed=(bash=bash cc=build-essential chromium=chromium curl=curl git=git openssl=openssl pgbouncer=pgbouncer psql=postgresql
+  python3=python3 setsid=util-linux)
+
+# Debian keeps servers out of the users' way.
+PATH="$PATH:/usr/sbin"
 
 missing=() packages=()
 for entry in "${needed[@]}"; do

@@ -19,3 +19,5 @@ CREATE TABLE event_segments (
 
 -- To find the files that nobody needs any more.
 CREATE INDEX idx_event_segments_artifact ON event_segments (artifact);
+
+SELECT opsroom_grant('event_segments');

@@ -10,12 +10,13 @@ use std::{
     time::Duration,
 };
 
-use super::fault::Fault;
+use super::fault::{Fault, io_fault};
 use crate::{
     actions::{HttpConfig, Network},
     client::Key,
     control::{KEPT, LeaseConfig},
     model::Millis,
+    store::PgConfig,
     system::{EnvSecrets, tls},
 };
 
@@ -31,10 +32,28 @@ pub struct Config {
     /// `OPSROOM_LEASE`: how long a worker counts as living after a heartbeat, `10s` by default. How often it beats, and
     /// when it gives up, follows from it.
     pub lease: LeaseConfig,
+    /// The database of a fleet; without one, everything is in the data folder.
+    pub database: Option<DatabaseConfig>,
     /// Who works here, for the trigger of runs and for signals.
     pub actor: String,
     /// Whether a browser could show something.
     pub has_display: bool,
+}
+
+/// Where the rows of a fleet are.
+#[derive(Debug, Clone)]
+pub struct DatabaseConfig {
+    /// `--database-url-file`, `--database-url`, else `DATABASE_URL`. Read once; its `Debug` form has no password.
+    pub postgres: PgConfig,
+}
+
+/// The global options.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Globals<'a> {
+    pub data_dir: Option<&'a Path>,
+    pub server: Option<&'a str>,
+    pub database_url: Option<&'a str>,
+    pub database_url_file: Option<&'a Path>,
 }
 
 /// Whose runs commands show and change.
@@ -146,14 +165,14 @@ const LEASES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 impl Config {
-    /// Reads the environment. `data_dir` and `server` are the global options.
-    pub fn read(data_dir: Option<&Path>, server: Option<&str>) -> Result<Config, Fault> {
-        Config::from_variables(&Variables::of_process(), data_dir, server)
+    /// Reads the environment.
+    pub fn read(globals: &Globals<'_>) -> Result<Config, Fault> {
+        Config::from_variables(&Variables::of_process(), globals)
     }
 
-    fn from_variables(variables: &Variables, data_dir: Option<&Path>, server: Option<&str>) -> Result<Config, Fault> {
+    fn from_variables(variables: &Variables, globals: &Globals<'_>) -> Result<Config, Fault> {
         Ok(Config {
-            data: DataConfig { folder: data_folder(variables, data_dir)?, retention: retention(variables)? },
+            data: DataConfig { folder: data_folder(variables, globals.data_dir)?, retention: retention(variables)? },
             log: LogConfig {
                 filter: variables.text("OPSROOM_LOG").unwrap_or("warn,sqlx::query=error").to_owned(),
                 json: log_format(variables)?,
@@ -166,11 +185,12 @@ impl Config {
                 proxy: variables.text("OPSROOM_HTTP_PROXY").map(str::to_owned),
             },
             server: ServerConfig {
-                url: server.or(variables.text("OPSROOM_URL")).map(str::to_owned),
+                url: globals.server.or(variables.text("OPSROOM_URL")).map(str::to_owned),
                 key: variables.text("OPSROOM_KEY").map(key).transpose()?,
                 key_file: variables.path("OPSROOM_KEY_FILE"),
             },
             lease: lease(variables)?,
+            database: database(variables, globals)?,
             actor: variables.text("USER").or(variables.text("LOGNAME")).unwrap_or("unknown").to_owned(),
             has_display: cfg!(target_os = "macos")
                 || variables.text("DISPLAY").or(variables.text("WAYLAND_DISPLAY")).is_some(),
@@ -216,6 +236,48 @@ fn key(text: &str) -> Result<Key, Fault> {
         Fault::refused("BAD_CONFIG", format!("OPSROOM_KEY: {error}"))
             .help("put the key of the server there, or the path of a file with it into OPSROOM_KEY_FILE")
     })
+}
+
+/// The database that is named, if one is.
+fn database(variables: &Variables, globals: &Globals<'_>) -> Result<Option<DatabaseConfig>, Fault> {
+    let url = match (globals.database_url_file, globals.database_url) {
+        (Some(file), _) => std::fs::read_to_string(file)
+            .map_err(|error| io_fault("BAD_CONFIG", &format!("--database-url-file `{}`", file.display()), &error))?,
+        (None, Some(url)) => {
+            if has_password(url) {
+                return Err(Fault::refused(
+                    "PASSWORD_SHOWN",
+                    "--database-url holds a password, which everybody sees who lists processes",
+                )
+                .help("put the URL into DATABASE_URL, or into a file and give --database-url-file"));
+            }
+            url.to_owned()
+        }
+        (None, None) => match variables.text("DATABASE_URL") {
+            Some(url) => url.to_owned(),
+            None => return Ok(None),
+        },
+    };
+    let mut postgres = PgConfig::from_url(url.trim()).map_err(|error| {
+        Fault::refused("BAD_DATABASE_URL", error.to_string())
+            .help("write it as postgres://user:password@host:5432/database?sslmode=verify-full")
+    })?;
+    if let Some(text) = variables.text("OPSROOM_DATABASE_POOL") {
+        let size = text.parse().map_err(|_| {
+            Fault::refused("BAD_CONFIG", format!("OPSROOM_DATABASE_POOL is `{text}`"))
+                .help("write how many connections this process may hold at most, as in `10`")
+        })?;
+        postgres.pool = size;
+    }
+    Ok(Some(DatabaseConfig { postgres }))
+}
+
+fn has_password(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let (target, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let authority = target.split_once('/').map_or(target, |(authority, _)| authority);
+    let user = authority.rsplit_once('@').map(|(user, _)| user);
+    user.is_some_and(|user| user.contains(':')) || query.split('&').any(|pair| pair.starts_with("password="))
 }
 
 fn retention(variables: &Variables) -> Result<Duration, Fault> {
@@ -292,7 +354,8 @@ mod tests {
     }
 
     fn folder<const N: usize>(set: [(&str, &str); N], option: Option<&str>) -> PathBuf {
-        Config::from_variables(&variables(set), option.map(Path::new), None).unwrap().data.folder
+        let globals = Globals { data_dir: option.map(Path::new), ..Globals::default() };
+        Config::from_variables(&variables(set), &globals).unwrap().data.folder
     }
 
     #[test]
@@ -304,13 +367,13 @@ mod tests {
         let set = [home, ("XDG_DATA_HOME", "/data"), ("OPSROOM_DATA_DIR", "/ops")];
         assert_eq!(folder(set, None), Path::new("/ops"));
         assert_eq!(folder(set, Some("/here")), Path::new("/here"));
-        assert_eq!(Config::from_variables(&variables([]), None, None).unwrap_err().code, "NO_DATA_DIR");
+        assert_eq!(Config::from_variables(&variables([]), &Globals::default()).unwrap_err().code, "NO_DATA_DIR");
     }
 
     #[test]
     fn children_inherit_little_and_no_secret() {
         let set = [("HOME", "/h"), ("LC_ALL", "C"), ("OPSROOM_SECRET_KEY", "k"), ("AWS_TOKEN", "t")];
-        let config = Config::from_variables(&variables(set), None, None).unwrap();
+        let config = Config::from_variables(&variables(set), &Globals::default()).unwrap();
         assert_eq!(config.processes.base_env.keys().collect::<Vec<_>>(), ["HOME", "LC_ALL", "PATH"]);
         assert_eq!(config.secrets.variables, [("OPSROOM_SECRET_KEY".to_owned(), "k".to_owned())]);
         assert!(!format!("{config:?}").contains("\"k\""));
@@ -327,8 +390,29 @@ mod tests {
             ("OPSROOM_LEASE", "200ms"),
             ("OPSROOM_KEY", "a b"),
         ] {
-            let fault = Config::from_variables(&variables([home, bad]), None, None).unwrap_err();
+            let fault = Config::from_variables(&variables([home, bad]), &Globals::default()).unwrap_err();
             assert_eq!((&*fault.code, fault.exit), ("BAD_CONFIG", 2));
         }
+    }
+
+    #[test]
+    fn a_database_is_named_without_showing_its_password() {
+        let home = ("HOME", "/h");
+        let read = |url| {
+            Config::from_variables(&variables([home]), &Globals { database_url: Some(url), ..Globals::default() })
+        };
+        assert!(read("postgres://ann@db:5432/ops").unwrap().database.is_some());
+        for shown in ["postgres://ann:hush@db/ops", "postgres://db/ops?user=ann&password=hush"] {
+            let fault = read(shown).unwrap_err();
+            assert_eq!((&*fault.code, fault.exit), ("PASSWORD_SHOWN", 2));
+            assert!(!fault.to_string().contains("hush"));
+        }
+        let set = [home, ("DATABASE_URL", "postgres://ann:hush@db/ops")];
+        let config = Config::from_variables(&variables(set), &Globals::default()).unwrap();
+        assert!(config.database.is_some() && !format!("{config:?}").contains("hush"));
+        assert!(!config.processes.base_env.contains_key("DATABASE_URL"));
+        let set = [home, ("DATABASE_URL", "mysql://ann:hush@db/ops")];
+        let fault = Config::from_variables(&variables(set), &Globals::default()).unwrap_err();
+        assert!(fault.code == "BAD_DATABASE_URL" && !fault.to_string().contains("hush"), "{fault}");
     }
 }

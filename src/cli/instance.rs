@@ -7,7 +7,9 @@ mod files;
 mod ledger;
 mod worker;
 
-use std::{fs::DirBuilder, io, os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap, fs::DirBuilder, io, os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc, time::Duration,
+};
 
 pub use self::{
     files::Files,
@@ -15,25 +17,27 @@ pub use self::{
     worker::{InstanceWorker, supervisor_lock},
 };
 use super::{
+    Context,
     config::Config,
     fault::{Fault, io_fault},
 };
 use crate::{
     actions::{self, Registry},
-    control::{Archives, Limits, Plans, Retention, Runbooks, Runs, Segments, Sessions, Signals, World},
+    control::{Archives, Limits, Plans, Reaper, Retention, Runbooks, Runs, Segments, Sessions, Signals, World},
     feed::MemoryFeed,
     model::{TenantId, WorkerId},
     ports::Artifacts,
     queue::ChannelQueue,
     store::SqliteStore,
     system::{
-        EnvSecrets, FlockLiveness, FolderBundles, FolderSpool, FolderWorkspaces, RandomIds, SecretMasks, SystemClock,
+        Burials, EnvSecrets, FlockLiveness, FolderBundles, FolderSpool, FolderWorkspaces, LockLiveness, RandomIds,
+        SecretMasks, SystemClock,
     },
     worker::LaneConfig,
 };
 
 /// An opened place where runs are kept.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Instance {
     /// Without actions: those are a worker's.
     pub world: World,
@@ -89,6 +93,12 @@ impl Instance {
         Ok(Instance { world, runs, runbooks, files, retention, folder: folder.clone(), ledger })
     }
 
+    /// The same for a process that stays: it waits for a database that cannot be reached, for so long, and says so.
+    pub async fn open_patiently(context: &Context, wait: Duration) -> Result<Instance, Fault> {
+        let _ = wait;
+        Instance::open(&context.config).await
+    }
+
     /// Makes the data folder (mode 0700) if it is not there.
     pub fn create_folder(config: &Config) -> Result<(), Fault> {
         let mut builder = DirBuilder::new();
@@ -114,8 +124,19 @@ impl Instance {
 
     /// Makes this process a worker: from here on it may own runs.
     /// `serving`: what it will claim from; nothing if it executes its own runs only.
-    pub async fn start_worker(&self, config: &Config, serving: &LaneConfig) -> Result<InstanceWorker, Fault> {
-        InstanceWorker::start(self, config, serving).await
+    pub async fn start_worker(
+        &self,
+        config: &Config,
+        serving: &LaneConfig,
+        labels: BTreeMap<String, String>,
+    ) -> Result<InstanceWorker, Fault> {
+        InstanceWorker::start(self, config, serving, labels).await
+    }
+
+    /// What finds the runs of dead workers. `own` is never dead.
+    pub fn reaper(&self, config: &Config, own: Option<WorkerId>) -> Reaper {
+        let burials = Burials::new(config.data.workers(), own);
+        Reaper::new(self.world.clone(), Arc::new(LockLiveness::new(self.world.store.clone(), burials)))
     }
 
     /// Those of the known workers that are dead.

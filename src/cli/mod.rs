@@ -30,10 +30,13 @@ mod progress;
 mod reading;
 mod recover;
 mod resolve;
+mod room;
 mod run;
 mod runbooks;
 mod runs;
+mod scheduler;
 mod selector;
+mod serve;
 mod sessions;
 mod show;
 mod start;
@@ -42,13 +45,14 @@ mod up;
 mod validate;
 mod version;
 mod why;
+mod worker;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::{Parser, Subcommand};
 
 use self::{
-    config::Config,
+    config::{Config, Globals},
     fault::{Fault, io_fault},
     out::{Format, Out},
 };
@@ -73,6 +77,13 @@ pub struct Cli {
     /// The folder that holds everything [default: OPSROOM_DATA_DIR, else ~/.local/share/opsroom]
     #[arg(long, global = true, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// The database of a fleet; shown to everybody who lists processes, so it may hold no password [default:
+    /// DATABASE_URL, else there is none and the data folder holds everything]
+    #[arg(long, global = true, value_name = "URL", conflicts_with = "database_url_file")]
+    database_url: Option<String>,
+    /// A file with the URL of the database
+    #[arg(long, global = true, value_name = "FILE")]
+    database_url_file: Option<PathBuf>,
     /// Work with this server in place of the data folder [default: OPSROOM_URL, else the data folder]
     #[arg(long, global = true, value_name = "URL")]
     server: Option<String>,
@@ -86,6 +97,9 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Up(up::Options),
+    Serve(serve::Options),
+    Worker(Box<worker::Options>),
+    Scheduler(scheduler::Options),
     Open(open::Options),
     Run(run::Options),
     Validate(validate::Options),
@@ -113,6 +127,9 @@ impl Command {
     fn check_server(&self, given: bool) -> Result<(), Fault> {
         let name = match self {
             Command::Up(_) => "up",
+            Command::Serve(_) => "serve",
+            Command::Worker(_) => "worker",
+            Command::Scheduler(_) => "scheduler",
             Command::Open(_) => "open",
             Command::Plan(_) => "plan",
             Command::Explain(_) => "explain",
@@ -133,6 +150,9 @@ impl Command {
     fn execute(&self, context: &Context) -> Result<u8, Fault> {
         match self {
             Command::Up(options) => up::execute(context, options),
+            Command::Serve(options) => serve::execute(context, options),
+            Command::Worker(options) => worker::execute(context, options),
+            Command::Scheduler(options) => scheduler::execute(context, options),
             Command::Open(options) => open::execute(context, options),
             Command::Run(options) => run::execute(context, options),
             Command::Validate(options) => validate::execute(context, options),
@@ -190,7 +210,13 @@ fn run_with(arguments: &[OsString]) -> u8 {
         Err(error) => return start::usage(&error, arguments),
     };
     let out = Arc::new(Out::new(cli.output));
-    let result = Config::read(cli.data_dir.as_deref(), cli.server.as_deref()).and_then(|config| {
+    let result = Config::read(&Globals {
+        data_dir: cli.data_dir.as_deref(),
+        server: cli.server.as_deref(),
+        database_url: cli.database_url.as_deref(),
+        database_url_file: cli.database_url_file.as_deref(),
+    })
+    .and_then(|config| {
         cli.command.check_server(cli.server.is_some())?;
         start::logging(&config.log)?;
         let context = Context { config, out: out.clone() };

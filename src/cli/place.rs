@@ -14,7 +14,7 @@ use super::{
     config::Config,
     fault::{Fault, io_fault},
     instance::Instance,
-    up::nouns,
+    room::nouns,
 };
 use crate::{
     client::{Client, Key, Local},

@@ -82,7 +82,7 @@ pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
         let instance = Instance::open(&context.config).await?;
         let burials = Burials::new(context.config.data.workers(), []);
         let buried = bury(context, &burials, instance.dead_workers(&context.config).await?).await;
-        let worker = instance.start_worker(&context.config, &serving()).await?;
+        let worker = instance.start_worker(&context.config, &serving(), BTreeMap::new()).await?;
         let outcome = finish(context, options, &instance, &worker, buried, interrupts).await;
         let killed = burials.killed();
         worker.shutdown().await;

@@ -1,12 +1,12 @@
 //! Who drives a run from its claim to its end, park or loss.
 
-use tokio_util::sync::CancellationToken;
-
 use super::{
     CommitError, Committer, Fence, Lost, PlanError, World,
     patience::{Passing, patiently},
     session::Session,
 };
+use tokio_util::sync::CancellationToken;
+
 use crate::{
     model::{Epoch, RunId, RunStatus, WaitingOn, WorkerId},
     ports::{RunRow, StoreError},
@@ -55,13 +55,14 @@ pub struct Owner {
     pub(super) world: World,
     pub(super) committer: Committer,
     pub(super) worker: WorkerId,
-    pub(super) hand_back: CancellationToken,
     pub(super) fence: Fence,
+    /// Fires: what is under way is interrupted, and the runs are handed back.
+    pub(super) hand_back: CancellationToken,
 }
 
 impl Owner {
     pub fn new(world: World, committer: Committer, worker: WorkerId) -> Owner {
-        Owner { world, committer, worker, hand_back: CancellationToken::new(), fence: Fence::default() }
+        Owner { world, committer, worker, fence: Fence::default(), hand_back: CancellationToken::new() }
     }
 
     /// Nothing begins and nothing is committed once the lease is lost.
@@ -70,9 +71,11 @@ impl Owner {
         Owner { fence, ..self }
     }
 
-    /// The fence of its worker.
-    pub fn fence(&self) -> &Fence {
-        &self.fence
+    /// When `token` fires, every run goes back to its lane as soon as its attempts were stopped (with the grace of a
+    /// cancel): those are interrupted, which is no failure.
+    #[must_use]
+    pub fn hand_back_on(self, token: CancellationToken) -> Owner {
+        Owner { hand_back: token, ..self }
     }
 
     /// Whether a run may be taken on.
@@ -80,11 +83,9 @@ impl Owner {
         self.fence.check().is_ok() && !self.hand_back.is_cancelled()
     }
 
-    /// When `token` fires, every run goes back to its lane as soon as its attempts were stopped: those are
-    /// interrupted, which is no failure.
-    #[must_use]
-    pub fn hand_back_on(self, token: CancellationToken) -> Owner {
-        Owner { hand_back: token, ..self }
+    /// The fence of its worker.
+    pub fn fence(&self) -> &Fence {
+        &self.fence
     }
 
     pub fn world(&self) -> &World {

@@ -178,7 +178,8 @@ impl Session {
         if self.draft.events.is_empty() {
             self.feed(Input::Begin);
         }
-        self.feed(Input::Slots(self.owner.world.limits.slots));
+        let slots = if self.owner.hand_back.is_cancelled() { 0 } else { self.owner.world.limits.slots };
+        self.feed(Input::Slots(slots));
         self.feed(Input::Tick);
         Ok(())
     }

@@ -99,6 +99,31 @@ pub fn router(services: Services) -> Router {
         .layer(middleware::from_fn_with_state(ids, request::around))
 }
 
+/// What a process without an API tells of itself.
+#[derive(Debug, Clone)]
+pub struct Status {
+    pub health: Health,
+    pub metrics: Metrics,
+    pub runs: Runs,
+    /// `None`: whoever reaches it may see the figures.
+    pub access: Option<Access>,
+}
+
+/// Health and figures, for a process that has no API.
+pub fn status(status: Status, ids: Arc<dyn Ids>) -> Router {
+    let Status { health, metrics, runs, access } = status;
+    let routes = Router::new().merge(health::routes(health)).merge(metrics::routes(metrics, runs));
+    let routes = routes
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(not_with_this_method)
+        .layer(middleware::from_fn(request::only_known_parameters));
+    let routes = match access {
+        Some(access) => routes.layer(middleware::from_fn_with_state(access, access::guard)),
+        None => routes,
+    };
+    routes.layer(middleware::from_fn_with_state(ids, request::around))
+}
+
 /// The nouns without a server: for the command line on a data folder of its own, which answers the same
 /// documents. Nothing guards them; everything is done in the name of `caller`.
 pub fn local(nouns: Nouns, caller: Caller) -> Router {

@@ -7,11 +7,16 @@ use serde_json::{Map, Value};
 use crate::{
     model::{RunId, RunStatus},
     ports::{NewRun, RunCommit, SessionRow, StepRow, StoreError, StoredEvent},
+    store::text::label_text,
 };
 
 /// The deepest JSON that is stored. serde_json reads 128 levels; what nobody could read back must not
 /// be written.
 const MAX_DEPTH: usize = 100;
+
+/// The longest label, in bytes: an index of every database must take it.
+const MAX_LABEL_NAME: usize = 256;
+const MAX_LABEL_VALUE: usize = 1_000;
 
 /// Why this run can never be created.
 pub fn new_run(run: &NewRun) -> Result<(), StoreError> {
@@ -22,6 +27,7 @@ pub fn new_run(run: &NewRun) -> Result<(), StoreError> {
         return Err(StoreError::Refused("versions count from 1".to_owned()));
     }
     map_depth("labels", &run.labels)
+        .and_then(|()| labels(&run.labels))
         .and_then(|()| map_depth("params", &run.params))
         .and_then(|()| events(&run.opening))
         .map_err(StoreError::Refused)
@@ -73,6 +79,17 @@ impl Once {
 
 fn step(step: &StepRow) -> Result<(), String> {
     map_depth("step outputs", &step.outputs)
+}
+
+fn labels(labels: &Map<String, Value>) -> Result<(), String> {
+    for (name, value) in labels {
+        if name.len() > MAX_LABEL_NAME || label_text(value).len() > MAX_LABEL_VALUE {
+            return Err(format!(
+                "label `{name:.40}`: a name has at most {MAX_LABEL_NAME} bytes, a value {MAX_LABEL_VALUE}"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// SQL integers are signed.

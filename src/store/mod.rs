@@ -5,8 +5,11 @@
 //! [`ports::Store`](crate::ports::Store).
 
 mod check;
+mod guard;
+mod listing;
 mod memory;
 mod postgres;
+mod signal;
 mod sqlite;
 mod text;
 

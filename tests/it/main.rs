@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod architecture;
 #[cfg(test)]
+mod artifacts;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod control;
@@ -19,6 +21,8 @@ mod processes;
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod room;
+#[cfg(test)]
+mod servers;
 #[cfg(test)]
 mod specification;
 #[cfg(test)]

@@ -27,6 +27,13 @@ impl Ledger {
         }
     }
 
+    /// Where it is, for people; without a password.
+    pub fn place(&self) -> String {
+        match self {
+            Ledger::Folder(_) => "the data folder".to_owned(),
+        }
+    }
+
     /// How many commits may be under way at once.
     pub fn writers(&self) -> usize {
         match self {

@@ -12,10 +12,10 @@ use crate::{
         fault::{Fault, io_fault},
         processes::LazyProcesses,
     },
-    control::{Attendant, Committer, IndexedArtifacts, Owner, Reaper, World},
+    control::{Attendant, Committer, IndexedArtifacts, Owner, World},
     model::{TenantId, WorkerId},
     ports::{Clock, Ids, WorkerRow},
-    system::{self, Burials, FolderWorkspaces, LockLiveness, RandomIds, SystemClock, WorkerLock},
+    system::{self, FolderWorkspaces, RandomIds, SystemClock, WorkerLock},
     worker::{LaneConfig, Lanes},
 };
 
@@ -23,8 +23,6 @@ use crate::{
 pub struct InstanceWorker {
     pub id: WorkerId,
     pub owner: Owner,
-    /// Finds the runs of dead processes.
-    reaper: Reaper,
     world: World,
     processes: Arc<LazyProcesses>,
     /// Owners, the committer and the loops.
@@ -49,6 +47,7 @@ impl InstanceWorker {
         instance: &Instance,
         config: &Config,
         serving: &LaneConfig,
+        labels: BTreeMap<String, String>,
     ) -> Result<InstanceWorker, Fault> {
         let id = RandomIds.worker_id();
         let workers = config.data.workers();
@@ -68,17 +67,15 @@ impl InstanceWorker {
             http: Arc::new(config.http.to_config()),
         });
         let world = World { executors: Arc::new(registry), ..instance.world.clone() };
-        world.store.register_worker(&worker_row(id, serving), None).await?;
+        world.store.register_worker(&worker_row(id, serving, labels), None).await?;
         if let Err(error) = FolderWorkspaces::new(&config.data.folder).tidy() {
             tracing::warn!(%error, "old working folders could not be removed");
         }
         let tasks = TaskTracker::new();
         let committer = Committer::start(&world.store, instance.ledger.writers(), &tasks);
-        let liveness = Arc::new(LockLiveness::new(world.store.clone(), Burials::new(workers, [id])));
         Ok(InstanceWorker {
             id,
             owner: Owner::new(world.clone(), committer, id),
-            reaper: Reaper::new(world.clone(), liveness),
             world,
             processes,
             tasks,
@@ -97,30 +94,45 @@ impl InstanceWorker {
         self.tasks.spawn(Attendant::new(self.world.clone(), self.id).run(self.stop.clone()));
     }
 
-    /// The same, and takes up what dead processes have left, until the shutdown.
-    pub fn sweep(&self) {
-        self.tasks.spawn(self.reaper.clone().run(self.stop.clone()));
+    /// The same, and gives back what nobody drives, until the shutdown.
+    pub fn attend(&self) {
         self.tasks.spawn(Attendant::new(self.world.clone(), self.id).giving_back().run(self.stop.clone()));
+    }
+
+    /// Waits until this worker may execute nothing any more; for ever where no lease says so.
+    pub async fn lost(&self) {
+        std::future::pending::<()>().await;
+    }
+
+    /// Ends in order what is left of a worker that is dead for everybody else.
+    pub async fn abandon(self) {
+        self.end().await;
     }
 
     /// Ends in order: loops and owners, processes, the worker's row, its lock. The owners are done by now.
     pub async fn shutdown(self) {
-        let InstanceWorker { id, owner, reaper, world, processes, tasks, stop, lock } = self;
-        stop.cancel();
-        // The committer ends with its last sender.
-        drop((owner, reaper));
-        tasks.close();
-        tasks.wait().await;
-        processes.stop().await;
+        let (id, store) = (self.id, self.world.store.clone());
+        let lock = self.end().await;
         // A worker that still owns a run (its store failed) stays registered: dead, as its lock says.
-        if let Err(error) = world.store.forget_workers(&[id]).await {
+        if let Err(error) = store.forget_workers(&[id]).await {
             tracing::warn!(%error, "the worker could not be removed from the store");
         }
         drop(lock);
     }
+
+    async fn end(self) -> WorkerLock {
+        let InstanceWorker { owner, processes, tasks, stop, lock, .. } = self;
+        stop.cancel();
+        // The committer ends with its last sender.
+        drop(owner);
+        tasks.close();
+        tasks.wait().await;
+        processes.stop().await;
+        lock
+    }
 }
 
-fn worker_row(id: WorkerId, serving: &LaneConfig) -> WorkerRow {
+fn worker_row(id: WorkerId, serving: &LaneConfig, labels: BTreeMap<String, String>) -> WorkerRow {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     WorkerRow {
         id,
@@ -130,7 +142,7 @@ fn worker_row(id: WorkerId, serving: &LaneConfig) -> WorkerRow {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         lanes: serving.lanes.clone(),
         slots: u32::try_from(serving.slots).unwrap_or(u32::MAX),
-        labels: BTreeMap::new(),
+        labels,
         started_at: SystemClock.now(),
         draining: false,
     }

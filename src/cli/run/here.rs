@@ -1,6 +1,6 @@
 //! A run that this process executes, and only that.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use futures::FutureExt;
 use tokio::sync::mpsc;
@@ -48,7 +48,7 @@ pub fn run(context: &Context, options: &Options) -> Result<u8, Fault> {
         if !bundle.is_empty() {
             instance.world.bundles.put(&bundle).await?;
         }
-        let worker = instance.start_worker(&context.config, &LaneConfig::default()).await?;
+        let worker = instance.start_worker(&context.config, &LaneConfig::default(), BTreeMap::new()).await?;
         let ended = drive(context, options, &instance, &worker, submission, interrupts).await;
         worker.shutdown().await;
         instance.close().await;

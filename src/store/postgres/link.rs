@@ -30,11 +30,22 @@ const RETRIES: [Duration; 5] = [
 /// given up: a peer that has vanished says nothing at all.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// Plans are kept otherwise, even of statements that have no name.
+const PLANNED_ANEW: &str = "SET LOCAL plan_cache_mode = force_custom_plan";
+
 /// What became of a statement that was sent once or more often.
 pub(super) struct Sent {
     pub(super) rows: Result<Vec<PgRow>, sqlx::Error>,
     /// An earlier try may have been carried out: its connection broke before the answer.
     pub(super) uncertain: bool,
+}
+
+/// What is sent.
+#[derive(Debug, Clone, Copy)]
+struct Statement {
+    sql: &'static str,
+    /// Whether the server keeps it, and perhaps its plan, for the next time.
+    persistent: bool,
 }
 
 /// The connections of one store.
@@ -63,35 +74,50 @@ impl Link {
         self.send(sql, arguments).await.rows.map_err(|error| store_error(&error))
     }
 
-    /// The same, for callers that must know whether a try may have been carried out unseen.
+    /// The same, planned anew for these arguments each time, where the best plan depends on them.
+    pub(super) async fn rows_unprepared(
+        &self,
+        sql: &'static str,
+        arguments: PgArguments,
+    ) -> Result<Vec<PgRow>, StoreError> {
+        let statement = Statement { sql, persistent: false };
+        self.repeat(statement, arguments).await.rows.map_err(|error| store_error(&error))
+    }
+
+    /// The same as [`Link::rows`], for callers that must know whether a try may have been carried out unseen.
     pub(super) async fn send(&self, sql: &'static str, arguments: PgArguments) -> Sent {
-        let begin = Instant::now();
-        let mut retries = RETRIES.into_iter();
+        self.repeat(Statement { sql, persistent: true }, arguments).await
+    }
+
+    async fn repeat(&self, statement: Statement, arguments: PgArguments) -> Sent {
+        let mut patience = Patience::new();
         let mut uncertain = false;
         loop {
-            let error = match self.once(sql, arguments.clone()).await {
+            let error = match self.try_once(statement, arguments.clone()).await {
                 Ok(rows) => return Sent { rows: Ok(rows), uncertain },
                 Err(error) => error,
             };
-            if is_mixed_up(&error) && !self.pooled.swap(true, Ordering::Relaxed) {
-                tracing::warn!("a pooler changes server connections between transactions; no statement is prepared");
-                continue;
-            }
             uncertain |= is_uncertain(&error);
-            match (store_error(&error), retries.next()) {
-                (StoreError::Busy(_), Some(delay)) => tokio::time::sleep(jittered(delay, begin)).await,
-                _ => return Sent { rows: Err(error), uncertain },
+            if !patience.again(&error).await {
+                return Sent { rows: Err(error), uncertain };
             }
         }
     }
 
     /// One try.
-    async fn once(&self, sql: &'static str, arguments: PgArguments) -> Result<Vec<PgRow>, sqlx::Error> {
+    pub(super) async fn once(&self, sql: &'static str, arguments: PgArguments) -> Result<Vec<PgRow>, sqlx::Error> {
+        self.try_once(Statement { sql, persistent: true }, arguments).await
+    }
+
+    async fn try_once(&self, statement: Statement, arguments: PgArguments) -> Result<Vec<PgRow>, sqlx::Error> {
         let mut connection = self.pool.acquire().await?;
-        let rows = match tokio::time::timeout(self.patience, self.run(&mut connection, sql, arguments)).await {
+        let rows = match tokio::time::timeout(self.patience, self.run(&mut connection, statement, arguments)).await {
             Ok(rows) => rows,
             Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no answer from the database").into()),
         };
+        if rows.as_ref().is_err_and(is_mixed_up) && !self.pooled.swap(true, Ordering::Relaxed) {
+            tracing::warn!("a pooler changes server connections between transactions: nothing is prepared any more");
+        }
         if rows.as_ref().is_err_and(is_uncertain) {
             // Not to be asked whether it still works: a vanished peer would not answer that either.
             drop(connection.detach());
@@ -102,15 +128,19 @@ impl Link {
     async fn run(
         &self,
         connection: &mut PgConnection,
-        sql: &'static str,
+        Statement { sql, persistent }: Statement,
         arguments: PgArguments,
     ) -> Result<Vec<PgRow>, sqlx::Error> {
-        let query = sqlx::query_with(sql, arguments);
-        if !self.pooled.load(Ordering::Relaxed) {
-            return query.fetch_all(connection).await;
-        }
-        // Parsing and execution are two exchanges; only within a transaction they reach the same server connection.
-        let mut transaction = connection.begin_with(AssertSqlSafe(self.begin.clone())).await?;
+        let query = sqlx::query_with(sql, arguments).persistent(persistent);
+        // Behind a pooler parsing and execution, which are two exchanges, reach the same server connection only
+        // within a transaction.
+        let begin = match (self.pooled.load(Ordering::Relaxed), persistent) {
+            (false, true) => return query.fetch_all(connection).await,
+            (false, false) => format!("BEGIN; {PLANNED_ANEW}"),
+            (true, true) => self.begin.clone(),
+            (true, false) => format!("{}; {PLANNED_ANEW}", self.begin),
+        };
+        let mut transaction = connection.begin_with(AssertSqlSafe(begin)).await?;
         let rows = query.persistent(false).fetch_all(&mut *transaction).await?;
         transaction.commit().await?;
         Ok(rows)
@@ -128,6 +158,28 @@ impl Link {
 
     pub(super) async fn close(&self) {
         self.pool.close().await;
+    }
+}
+
+/// How often something is tried again.
+pub(super) struct Patience {
+    begin: Instant,
+    left: std::array::IntoIter<Duration, 5>,
+}
+
+impl Patience {
+    pub(super) fn new() -> Patience {
+        Patience { begin: Instant::now(), left: RETRIES.into_iter() }
+    }
+
+    /// Waits until it is time for another try; false where none is worth it.
+    pub(super) async fn again(&mut self, error: &sqlx::Error) -> bool {
+        if !is_mixed_up(error) && !matches!(store_error(error), StoreError::Busy(_)) {
+            return false;
+        }
+        let Some(delay) = self.left.next() else { return false };
+        tokio::time::sleep(jittered(delay, self.begin)).await;
+        true
     }
 }
 

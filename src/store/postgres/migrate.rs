@@ -34,6 +34,9 @@ const MIGRATIONS: &[Migration] = &[
     migration!("0004_runbooks"),
     migration!("0005_archives"),
     migration!("0006_idempotency"),
+    migration!("0007_roles"),
+    migration!("0008_leases"),
+    migration!("0009_segments"),
 ];
 
 /// Begins a migration: nobody else migrates meanwhile, however long it takes.

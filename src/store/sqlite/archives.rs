@@ -79,22 +79,18 @@ impl ArchiveStore for SqliteStore {
     }
 
     async fn unused_packs(&self, limit: usize) -> Result<Vec<String>, StoreError> {
-        texts(&self.read(include_str!("queries/unused_packs.sql"), arguments!(arguments::limit(limit))).await?)
+        rows::texts(&self.read(include_str!("queries/unused_packs.sql"), arguments!(arguments::limit(limit))).await?)
     }
 
     async fn unknown_packs(&self, artifacts: &[String]) -> Result<Vec<String>, StoreError> {
         let arguments = arguments!(arguments::json(&artifacts));
-        texts(&self.read(include_str!("queries/unknown_packs.sql"), arguments).await?)
+        rows::texts(&self.read(include_str!("queries/unknown_packs.sql"), arguments).await?)
     }
 
     async fn forget_packs(&self, artifacts: &[String]) -> Result<(), StoreError> {
         let arguments = arguments!(arguments::json(&artifacts));
         self.write(include_str!("queries/forget_packs.sql"), arguments).await.map(drop)
     }
-}
-
-fn texts(rows: &[sqlx::sqlite::SqliteRow]) -> Result<Vec<String>, StoreError> {
-    rows.iter().map(|row| row.try_get(0).map_err(|error| store_error(&error))).collect()
 }
 
 #[derive(FromRow)]

@@ -13,13 +13,16 @@ use super::{
     arguments::{self, Hex, arguments},
     errors::{is_unmatched, store_error},
     inserts::event_inserts,
-    rows::{Guard, GuardRecord, decode_all},
+    rows::{GuardRecord, decode_all},
     writer::Writer,
 };
 use crate::{
-    model::{Epoch, RunId, RunStatus, WaitingOn},
+    model::{RunId, RunStatus, WaitingOn},
     ports::{CommitAnswer, RunCommit, StoreError},
-    store::check::{self, Once},
+    store::{
+        check::{self, Once},
+        guard::{Guard, keeps, leaves, next_epoch, verdict},
+    },
 };
 
 /// Every commit of the batch lets its owner keep the run: the usual case.
@@ -142,40 +145,6 @@ async fn sort_out(
         }
     }
     Ok(rest)
-}
-
-/// What a run's row says about a commit; `None`: its guard holds.
-fn verdict(commit: &RunCommit, row: Option<&Guard>) -> Option<CommitAnswer> {
-    let Some(row) = row else { return Some(CommitAnswer::Fenced) };
-    let owned = row.status.is_owned()
-        && row.claimed_by == Some(commit.worker)
-        && row.epoch == commit.epoch
-        && row.version == commit.version;
-    if owned {
-        let signalled = commit.needs_all_signals && row.signal_seq != commit.signals_applied;
-        return signalled.then_some(CommitAnswer::Signalled);
-    }
-    // The row shows exactly this commit: it was written, and the answer was lost.
-    let written = row.status == commit.status
-        && row.version == commit.version + 1
-        && row.epoch == next_epoch(commit)
-        && row.claimed_by == keeps(commit).then_some(commit.worker)
-        && row.sequence_head == commit.sequence_head;
-    Some(if written { CommitAnswer::Committed } else { CommitAnswer::Fenced })
-}
-
-/// Whether the commit needs the wide statement: the run leaves its owner, or steps come with it.
-fn leaves(commit: &RunCommit) -> bool {
-    commit.status != RunStatus::Running || !commit.steps.is_empty()
-}
-
-/// Whether the row goes on naming the owner: while it owns the run, and afterwards as the one who ended it.
-fn keeps(commit: &RunCommit) -> bool {
-    commit.status != RunStatus::Queued
-}
-
-fn next_epoch(commit: &RunCommit) -> Epoch {
-    if keeps(commit) { commit.epoch } else { commit.epoch.next() }
 }
 
 /// One row of `commit_running.sql`; the order is that of the statement.

@@ -1,12 +1,12 @@
-//! New runs and signals, in the form their statements take.
+//! New runs, in the form their statements take.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::arguments::{self, Hex};
 use crate::{
     model::{Digest, RunId, WaitingOn},
-    ports::{NewRun, RunBirth, SignalKind, StoreError, StoredEvent},
+    ports::{NewRun, RunBirth, StoreError, StoredEvent},
     store::{check, text::label_text},
 };
 
@@ -95,49 +95,5 @@ impl<'a> From<&'a NewRun> for RunInsert<'a> {
             run.session.map(|session| Hex(session.0)),
             run.runbook_version,
         )
-    }
-}
-
-/// What `run_signals.data` holds for a cancel.
-#[derive(Serialize, Deserialize)]
-struct Cancel {
-    by: String,
-    reason: String,
-    force: bool,
-}
-
-/// What `run_signals.data` holds for a resolve.
-#[derive(Serialize, Deserialize)]
-struct Resolve {
-    step: String,
-    verdict: String,
-    by: String,
-    note: String,
-}
-
-const CANCEL: &str = "cancel";
-const RESOLVE: &str = "resolve";
-
-/// The word and the data of a signal.
-pub(super) fn signal_parts(kind: &SignalKind) -> (&'static str, String) {
-    match kind.clone() {
-        SignalKind::Cancel { by, reason, force } => (CANCEL, arguments::json(&Cancel { by, reason, force })),
-        SignalKind::Resolve { step, verdict, by, note } => {
-            (RESOLVE, arguments::json(&Resolve { step, verdict, by, note }))
-        }
-    }
-}
-
-/// The signal of a word and data; the error says what is wrong with them.
-pub(super) fn signal_kind(word: &str, data: &str) -> Result<SignalKind, (&'static str, String)> {
-    let wrong = |why: serde_json::Error| ("data", why.to_string());
-    match word {
-        CANCEL => serde_json::from_str(data)
-            .map(|Cancel { by, reason, force }| SignalKind::Cancel { by, reason, force })
-            .map_err(wrong),
-        RESOLVE => serde_json::from_str(data)
-            .map(|Resolve { step, verdict, by, note }| SignalKind::Resolve { step, verdict, by, note })
-            .map_err(wrong),
-        other => Err(("kind", format!("`{other}` is not a signal"))),
     }
 }

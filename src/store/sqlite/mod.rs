@@ -50,6 +50,7 @@ use crate::{
         Beat, ClaimRequest, CommitAnswer, Creation, ExpiredWorkers, Idempotency, LiveCount, NewRun, Page, RunCommit,
         RunFilter, RunRow, SignalKind, SignalRow, StepRow, Store, StoreError, StoredEvent, WorkerRow, WorkerState,
     },
+    store::{listing, signal},
 };
 
 /// A store in one file that several processes of one machine may share.
@@ -154,7 +155,7 @@ impl Store for SqliteStore {
         kind: &SignalKind,
         at: Micros,
     ) -> Result<Option<Result<SignalRow, RunStatus>>, StoreError> {
-        let (word, data) = inserts::signal_parts(kind);
+        let (word, data) = signal::signal_parts(kind);
         let arguments =
             arguments!(id(run.0), at.0, word, data, RunStatus::Queued.as_str(), WaitingOn::Capacity.as_str());
         let rows = self.write(include_str!("queries/signal.sql"), arguments).await?;
@@ -252,7 +253,7 @@ impl Store for SqliteStore {
     }
 
     async fn runs(&self, tenant: TenantId, filter: &RunFilter) -> Result<Page<RunRow>, StoreError> {
-        list::runs(self, tenant, filter).await
+        listing::runs(self, tenant, filter).await
     }
 
     async fn live_counts(&self, tenant: TenantId) -> Result<Vec<LiveCount>, StoreError> {

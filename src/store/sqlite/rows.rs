@@ -6,10 +6,11 @@ use serde::de::DeserializeOwned;
 use sqlx::{Decode, FromRow, Row, Sqlite, Type, sqlite::SqliteRow};
 use uuid::Uuid;
 
-use super::{errors::store_error, inserts};
+use super::errors::store_error;
 use crate::{
     model::{Digest, Epoch, EventKind, Failure, Lane, Micros, RunId, RunStatus, SessionId, StepIx, TenantId, WorkerId},
     ports::{LiveCount, RunRow, SessionRow, SignalRow, StepRow, StoreError, StoredEvent, Trigger},
+    store::{guard::Guard, signal},
 };
 
 /// Decodes all rows of a result.
@@ -36,6 +37,11 @@ where
     T: for<'r> Decode<'r, Sqlite> + Type<Sqlite>,
 {
     rows.first().map(|row| row.try_get(0)).transpose().map_err(|error| store_error(&error))
+}
+
+/// The first column of every row.
+pub(super) fn texts(rows: &[SqliteRow]) -> Result<Vec<String>, StoreError> {
+    rows.iter().map(|row| row.try_get(0).map_err(|error| store_error(&error))).collect()
 }
 
 /// The id in a column of 16 bytes.
@@ -304,7 +310,7 @@ impl SignalRecord {
     /// The signal; a row does not say again whose it is.
     pub(super) fn of(self, run: RunId) -> Result<SignalRow, StoreError> {
         let place = Place { table: "run_signals", row: format!("{run} signal {}", self.seq) };
-        let kind = inserts::signal_kind(&self.kind, &self.data).map_err(|(column, why)| place.corrupt(column, why))?;
+        let kind = signal::signal_kind(&self.kind, &self.data).map_err(|(column, why)| place.corrupt(column, why))?;
         Ok(SignalRow { run, seq: self.seq, at: Micros(self.at), kind })
     }
 }
@@ -319,18 +325,6 @@ pub(super) struct GuardRecord {
     claimed_by: Option<Vec<u8>>,
     signal_seq: i64,
     sequence_head: i64,
-}
-
-/// The same, decoded.
-#[derive(Debug)]
-pub(super) struct Guard {
-    pub(super) id: RunId,
-    pub(super) epoch: Epoch,
-    pub(super) version: i64,
-    pub(super) status: RunStatus,
-    pub(super) claimed_by: Option<WorkerId>,
-    pub(super) signal_seq: i64,
-    pub(super) sequence_head: u64,
 }
 
 impl TryFrom<GuardRecord> for Guard {

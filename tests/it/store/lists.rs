@@ -390,3 +390,22 @@ pub async fn many_values_far_apart(world: &World) {
     let odd = RunFilter { labels: labels(&[("even", Some("false"))]).labels, ..text };
     assert_eq!(paged(world, odd).await, newest(30).into_iter().step_by(2).collect::<Vec<_>>());
 }
+
+/// A label with a value for nearly every run is searched for whole values only; all others as ever.
+pub async fn a_label_of_too_many_values(world: &World) {
+    let runs: Vec<NewRun> = (1..=1_001)
+        .map(|number| NewRun {
+            labels: object(json!({"commit": format!("c{number:05}"), "env": if number == 7 { "prod" } else { "dev" }})),
+            ..new_run(number)
+        })
+        .collect();
+    world.a.create_runs(&runs, None).await.unwrap();
+    let found = async |text: &str| ids(world, RunFilter { text: Some(text.to_owned()), ..RunFilter::default() }).await;
+    assert_eq!(found("c00042").await, [run_id(42)]);
+    assert_eq!(found("PRO").await, [run_id(7)]);
+    assert_eq!(found("c0004").await, []);
+    assert_eq!(found("C00042").await, []);
+    let all = [labels(&[("commit", None)]).labels, labels(&[("env", Some("prod"))]).labels].concat();
+    assert_eq!(ids(world, RunFilter { labels: all, ..RunFilter::default() }).await, [run_id(7)]);
+    assert_eq!(ids(world, labels(&[("commit", Some("c00042"))])).await, [run_id(42)]);
+}

@@ -11,6 +11,7 @@ mod dirty;
 mod idempotency;
 mod leases;
 mod lists;
+mod postgres;
 mod races;
 mod runbooks;
 mod runs;
@@ -105,6 +106,7 @@ conformance! {
         two_filters,
         text_in_any_case,
         many_values_far_apart,
+        a_label_of_too_many_values,
         since_and_until,
         lanes_are_counted,
         a_place_in_the_queue,

@@ -14,7 +14,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     cli::instance::{Files, Instance},
-    control::{Archiver, Owned, RunbookSync, Runbooks, Sweeper, World, put_shipped},
+    control::{Archiver, Owned, Reaper, RunbookSync, Runbooks, Sweeper, World, put_shipped},
     http::metrics::Metrics,
     model::{Micros, Millis, TenantId},
     ports::{Clock, IdempotencyStore, StoreError},
@@ -41,13 +41,20 @@ pub fn runbook_folder(given: Option<&Path>) -> Option<PathBuf> {
     given.map(Path::to_owned).or_else(|| Path::new(RUNBOOKS).is_dir().then(|| RUNBOOKS.into()))
 }
 
-/// Starts all loops; each ends when `stop` fires.
-pub fn start(tasks: &TaskTracker, stop: &CancellationToken, instance: &Instance, metrics: &Metrics) {
-    tasks.spawn(fold(metrics.clone(), stop.clone()));
+/// Starts what every process does for itself; ends when `stop` fires.
+pub fn local(tasks: &TaskTracker, stop: &CancellationToken, instance: &Instance, metrics: Option<&Metrics>) {
+    if let Some(metrics) = metrics {
+        tasks.spawn(fold(metrics.clone(), stop.clone()));
+    }
+    tasks.spawn(tidy(instance.folder.clone(), instance.files.clone(), stop.clone()));
+}
+
+/// Starts what has to be done for all processes, by one of them or by several at once; ends when `stop` fires.
+pub fn schedule(tasks: &TaskTracker, stop: &CancellationToken, instance: &Instance, reaper: Reaper) {
+    tasks.spawn(reaper.run(stop.clone()));
     tasks.spawn(archiver(instance).run(stop.clone()));
     tasks.spawn(sweeper(instance).run(stop.clone()));
     tasks.spawn(prune(instance.rows(), instance.world.clock.clone(), stop.clone()));
-    tasks.spawn(tidy(instance.folder.clone(), instance.files.clone(), stop.clone()));
 }
 
 /// Follows the folder of runbooks, or stores the shipped ones. What is answered becomes true once all of them were

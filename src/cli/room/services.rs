@@ -10,18 +10,22 @@ use crate::{
     worker::LaneConfig,
 };
 
-/// What a server has besides an opened data folder.
-pub struct Parts {
+/// What a server has besides an opened instance.
+pub struct Inside {
     pub handoff: Handoff,
-    pub lanes: LaneConfig,
-    pub access: Access,
     pub health: Health,
     pub metrics: Metrics,
 }
 
-/// Event streams run on `tasks` and end with `stop`.
-pub fn all(instance: &Instance, parts: Parts, tasks: &TaskTracker, stop: &CancellationToken) -> Services {
-    let Parts { handoff, lanes, access, health, metrics } = parts;
+/// What the routes of a server need. Event streams run on `tasks` and end with `stop`.
+pub fn all(
+    instance: &Instance,
+    inside: Inside,
+    (access, lanes): (Access, LaneConfig),
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Services {
+    let Inside { handoff, health, metrics } = inside;
     let nouns = nouns(instance, tasks, stop);
     let clock = instance.world.clock.clone();
     let idempotency = Idempotency::new(instance.rows(), clock, TenantId::DEFAULT);
@@ -29,7 +33,7 @@ pub fn all(instance: &Instance, parts: Parts, tasks: &TaskTracker, stop: &Cancel
     Services { nouns: Nouns { runs, ..nouns }, access, health, metrics, idempotency }
 }
 
-/// What an opened data folder can answer.
+/// What an opened instance can answer.
 pub fn nouns(instance: &Instance, tasks: &TaskTracker, stop: &CancellationToken) -> Nouns {
     let world = &instance.world;
     let history = world.history(TenantId::DEFAULT).keeping(instance.retention.runs);

@@ -17,25 +17,33 @@ use crate::{
     ports::{Probe, Unready},
 };
 
-pub fn health(instance: &Instance, lanes: LanesAlive, folder: Option<PathBuf>, known: watch::Receiver<bool>) -> Health {
-    let parts: [(&str, Arc<dyn Probe>); 4] = [
-        ("store", instance.rows()),
-        ("artifacts", instance.files.probe.clone()),
-        ("lanes", Arc::new(lanes)),
-        ("runbooks", Arc::new(RunbookFolder { folder, known })),
-    ];
+/// `worker`: if there is one; `folder`: of the scheduler, if there is one.
+pub fn health(
+    instance: &Instance,
+    worker: Option<WorkerAlive>,
+    folder: Option<Option<PathBuf>>,
+    known: watch::Receiver<bool>,
+) -> Health {
+    let mut parts: Vec<(&str, Arc<dyn Probe>)> =
+        vec![("store", instance.rows()), ("artifacts", instance.files.probe.clone())];
+    if let Some(worker) = worker {
+        parts.push(("lanes", Arc::new(worker)));
+    }
+    if let Some(folder) = folder {
+        parts.push(("runbooks", Arc::new(RunbookFolder { folder, known })));
+    }
     Health::new(parts)
 }
 
-/// Whether the lanes are being served.
+/// Whether the lanes are being served, by a worker that has its lease.
 #[derive(Debug, Clone, Default)]
-pub struct LanesAlive(Arc<AtomicBool>);
+pub struct WorkerAlive(Arc<AtomicBool>);
 
 /// The lanes live as long as this does.
 #[derive(Debug)]
 pub struct Living(Arc<AtomicBool>);
 
-impl LanesAlive {
+impl WorkerAlive {
     pub fn living(&self) -> Living {
         self.0.store(true, Ordering::SeqCst);
         Living(self.0.clone())
@@ -49,12 +57,15 @@ impl Drop for Living {
 }
 
 #[async_trait]
-impl Probe for LanesAlive {
+impl Probe for WorkerAlive {
     async fn probe(&self) -> Result<(), Unready> {
         if self.0.load(Ordering::SeqCst) {
             return Ok(());
         }
-        Err(Unready { code: "LANES_STOPPED", detail: "the lanes take no runs".to_owned() })
+        Err(Unready {
+            code: "LANES_STOPPED",
+            detail: "the lanes take no runs, or the lease of the worker is lost".to_owned(),
+        })
     }
 }
 

@@ -1,0 +1,188 @@
+//! Creating runs, once for each key.
+
+use std::collections::BTreeSet;
+
+use sqlx::{
+    Row,
+    postgres::{PgArguments, PgRow},
+};
+use uuid::Uuid;
+
+use super::{
+    PgStore,
+    arguments::{self, arguments, extend},
+    errors::{constraint, store_error},
+    inserts::{Events, Labels, column, number, texts},
+    types::{At, stored},
+};
+use crate::{
+    model::{Digest, Micros, SessionId, TenantId, WaitingOn},
+    ports::{Creation, Idempotency, IdempotentAnswer, NewRun, RunBirth, StoreError},
+    store::check,
+};
+
+/// How often a statement may create nothing although nothing seems to be in its way.
+const PATIENCE: usize = 3;
+
+pub(super) async fn runs(
+    store: &PgStore,
+    runs: &[NewRun],
+    idempotency: Option<&Idempotency>,
+) -> Result<Creation, StoreError> {
+    runs.iter().try_for_each(check::new_run)?;
+    let named: BTreeSet<(SessionId, TenantId)> =
+        runs.iter().filter_map(|run| run.session.map(|session| (session, run.tenant))).collect();
+    let arguments = arguments_of(runs, &named, idempotency)?;
+    for _ in 0..PATIENCE {
+        let sent = store.link.send(include_str!("queries/create_runs.sql"), arguments.clone()).await;
+        match sent.rows {
+            Ok(rows) if !rows.is_empty() => return Ok(Creation::Created),
+            Ok(_) => {}
+            // The answer of an earlier try was lost, and these are its runs.
+            Err(error) if sent.uncertain && constraint(&error) == Some("uq_runs_id") => {
+                return if are_there(store, runs).await? { Ok(Creation::Created) } else { Err(store_error(&error)) };
+            }
+            Err(error) => return Err(store_error(&error)),
+        }
+        if let Some(answer) = known(store, idempotency, sent.uncertain).await? {
+            return Ok(answer);
+        }
+        for (session, tenant) in &named {
+            if let Some(answer) = closed(store, *tenant, *session).await? {
+                return Ok(answer);
+            }
+        }
+    }
+    Err(unsettled())
+}
+
+/// Nobody else makes runs with these ids, tenants and times: they are the caller's own.
+async fn are_there(store: &PgStore, runs: &[NewRun]) -> Result<bool, StoreError> {
+    let arguments = arguments!(
+        column(runs, |run| run.id.0),
+        column(runs, |run| run.tenant.0),
+        column(runs, |run| At(run.created_at))
+    );
+    let rows = store.rows(include_str!("queries/are_there.sql"), arguments).await?;
+    let count: i64 = rows.first().map_or(Ok(0), |row| row.try_get(0)).map_err(|error| store_error(&error))?;
+    Ok(usize::try_from(count).is_ok_and(|count| count == runs.len()))
+}
+
+/// The arguments of `create_runs.sql`, in its order.
+fn arguments_of(
+    runs: &[NewRun],
+    named: &BTreeSet<(SessionId, TenantId)>,
+    idempotency: Option<&Idempotency>,
+) -> Result<PgArguments, StoreError> {
+    let births: Vec<RunBirth> = column(runs, NewRun::birth);
+    let events = Events::of(runs.iter().map(|run| (run.id, &*run.opening)));
+    let labels = Labels::of(runs);
+    let mut arguments = arguments!(
+        column(runs, |run| run.id.0),
+        column(runs, |run| run.tenant.0),
+        column(runs, |run| run.lane.as_str()),
+        column(runs, |run| run.priority),
+        column(&births, |birth| birth.status.as_str()),
+        column(&births, |birth| birth.waiting_on.map(WaitingOn::as_str)),
+        column(&births, |birth| birth.claimable),
+        column(&births, |birth| birth.epoch.0),
+        column(runs, |run| run.claimed_by.map(|worker| worker.0)),
+        column(runs, |run| run.claimed_by.map(|_| At(run.created_at))),
+        column(runs, |run| At(run.created_at)),
+        column(&births, |birth| number(birth.sequence_head)),
+        column(&births, |birth| At(birth.stamp_head)),
+        column(&births, |birth| birth.started_at.map(At)),
+        column(runs, |run| run.session.map(|session| session.0)),
+    );
+    extend!(
+        arguments,
+        texts(runs, |run| &run.runbook),
+        column(runs, |run| run.plan.0.to_vec()),
+        column(runs, |run| i64::from(run.steps_total)),
+        texts(runs, |run| &run.trigger.kind),
+        texts(runs, |run| &run.trigger.actor),
+        column(runs, |run| arguments::json(&run.labels)),
+        column(runs, |run| arguments::json(&run.params)),
+        column(runs, |run| run.runbook_version.map(i64::from)),
+        events.runs,
+        events.sequences,
+        events.prevs,
+        events.ats,
+        events.categories,
+        events.actions,
+        events.data,
+        labels.tenants,
+        labels.names,
+        labels.values,
+        labels.runs,
+        named.iter().map(|(session, _)| session.0).collect::<Vec<Uuid>>(),
+        named.iter().map(|(_, tenant)| tenant.0).collect::<Vec<Uuid>>(),
+    );
+    add_key(&mut arguments, idempotency)?;
+    Ok(arguments)
+}
+
+/// The columns of `idempotency_keys`: tenant, key, digest, status, body, time; NULL without a key.
+pub(super) fn add_key(arguments: &mut PgArguments, idempotency: Option<&Idempotency>) -> Result<(), StoreError> {
+    let answer = idempotency.map(|key| &key.answer);
+    let add = |result: Result<(), sqlx::error::BoxDynError>| result.map_err(|why| StoreError::Refused(why.to_string()));
+    use sqlx::Arguments as _;
+    add(arguments.add(idempotency.map(|key| key.tenant.0)))?;
+    add(arguments.add(idempotency.map(|key| stored(&key.key).into_owned())))?;
+    add(arguments.add(answer.map(|answer| answer.request.0.to_vec())))?;
+    add(arguments.add(answer.map(|answer| i32::from(answer.status))))?;
+    add(arguments.add(answer.map(|answer| answer.body.clone())))?;
+    add(arguments.add(answer.map(|answer| At(answer.created_at))))
+}
+
+/// What a known key answers. After a try of unknown end, the caller's own answer under the key says that it was
+/// that try.
+pub(super) async fn known(
+    store: &PgStore,
+    idempotency: Option<&Idempotency>,
+    uncertain: bool,
+) -> Result<Option<Creation>, StoreError> {
+    let Some(wanted) = idempotency else { return Ok(None) };
+    let arguments = arguments!(wanted.tenant.0, stored(&wanted.key).into_owned());
+    let rows = store.rows(include_str!("queries/idempotent_answer.sql"), arguments).await?;
+    let Some(row) = rows.first() else { return Ok(None) };
+    let kept = answer(row)?;
+    Ok(Some(match () {
+        () if kept.request != wanted.answer.request => Creation::Mismatched,
+        () if uncertain && kept == wanted.answer => Creation::Created,
+        () => Creation::Replayed(kept),
+    }))
+}
+
+/// A row of `idempotent_answer.sql`.
+pub(super) fn answer(row: &PgRow) -> Result<IdempotentAnswer, StoreError> {
+    let corrupt = |column: &'static str, why: &str| StoreError::Corrupt {
+        table: "idempotency_keys",
+        column,
+        row: "an answer".to_owned(),
+        why: why.to_owned(),
+    };
+    let read = || -> Result<(Vec<u8>, i32, Vec<u8>, At), sqlx::Error> {
+        Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?))
+    };
+    let (digest, status, body, At(created_at)): (_, _, _, At) = read().map_err(|error| store_error(&error))?;
+    let created_at: Micros = created_at;
+    Ok(IdempotentAnswer {
+        request: digest.try_into().map(Digest).map_err(|_| corrupt("body_digest", "not 32 bytes"))?,
+        status: u16::try_from(status).map_err(|_| corrupt("status", "out of range"))?,
+        body,
+        created_at,
+    })
+}
+
+/// Why a session takes no runs.
+async fn closed(store: &PgStore, tenant: TenantId, session: SessionId) -> Result<Option<Creation>, StoreError> {
+    let rows = store.rows(include_str!("queries/session_archived.sql"), arguments!(tenant.0, session.0)).await?;
+    let Some(row) = rows.first() else { return Ok(Some(Creation::NoSession(session))) };
+    let archived: bool = row.try_get(0).map_err(|error| store_error(&error))?;
+    Ok(archived.then_some(Creation::SessionArchived(session)))
+}
+
+pub(super) fn unsettled() -> StoreError {
+    StoreError::Busy("what the request depends on does not come to rest".to_owned())
+}

@@ -1,0 +1,26 @@
+-- $1 lane, $2 limit, $3 worker, $4 now, $5 the word `claimed`. MATERIALIZED, or the planner may look for more rows
+-- than the limit. A row that somebody has locked is passed over: two claims neither wait for each other nor get the
+-- same run.
+WITH next AS MATERIALIZED (
+    SELECT key FROM runs
+    WHERE claimable AND lane = $1
+    ORDER BY priority DESC, created_at, id
+    LIMIT $2
+    FOR NO KEY UPDATE SKIP LOCKED
+),
+claimed AS (
+    UPDATE runs
+    SET status = $5, waiting_on = NULL, claimable = false, wake_at = NULL, claimed_by = $3, claimed_at = $4,
+        heartbeat_at = $4, epoch = runs.epoch + 1, version = runs.version + 1
+    FROM next
+    WHERE runs.key = next.key
+    RETURNING runs.*
+)
+SELECT
+    r.id, r.tenant_id, r.lane, r.priority, r.status, r.waiting_on, r.claimable, r.epoch, r.version, r.claimed_by,
+    r.claimed_at, r.heartbeat_at, r.wake_at, r.signal_seq, r.signals_applied, r.sequence_head, r.stamp_head,
+    r.recoveries, r.recoveries_applied, r.created_at, r.started_at, r.ended_at, r.error::text AS error, r.session_id,
+    i.runbook, i.runbook_version, i.plan_digest, i.steps_total, i.trigger_kind, i.trigger_actor,
+    i.labels::text AS labels, i.params::text AS params
+FROM claimed AS r JOIN run_inputs AS i ON i.run_key = r.key
+ORDER BY r.priority DESC, r.created_at, r.id

@@ -1,0 +1,5 @@
+SELECT sequence, prev, at, category, action, data::text AS data
+FROM run_events
+WHERE run_key = (SELECT key FROM runs WHERE id = $1) AND sequence > $2
+ORDER BY sequence
+LIMIT $3

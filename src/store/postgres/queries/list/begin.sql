@@ -1,0 +1,13 @@
+-- Runs, newest first. A list is put together from this, one `by_*.sql` for each index that it takes its runs from
+-- (joined by UNION), `filter.sql` after each of those, and `end.sql`. All share their arguments:
+-- $1 tenant; $2 and $3 the first and last id; $4 at most so many. The filters, each NULL for "any":
+-- $5 status words; $6 lane; $7 runbook; $8 session; $9 kind and $10 actor of the trigger;
+-- $11 labels and $12 their values; $13 names of labels;
+-- $14 runbooks, $15 actors, $16 labels and $17 their values that have the text, $18 and $19 the ids that begin with it.
+-- $20 the ranges of the index to merge, and $21 the values of labels among them, where they are not one of the filters;
+-- $22 whether the runs are taken from the indexes that have the text.
+--
+-- The runs of a source come out of its index in order, one at a time, until there are enough, whatever the planner knows
+-- of the data: comparing and sorting by all columns of the index leaves it no other one in that order, and what has
+-- OFFSET 0 is looked up run by run. Planned anew each time, so that filters that are NULL cost nothing.
+WITH picked AS (

@@ -1,0 +1,3 @@
+) AS reached
+ORDER BY id DESC
+LIMIT 1 OFFSET $24

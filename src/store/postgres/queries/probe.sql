@@ -1,0 +1,1 @@
+UPDATE probes SET written = written + 1 WHERE id = 1

@@ -1,0 +1,15 @@
+-- $1 the dead, $2 limit, $3 the word `queued`, $4 the word `capacity`. Locks: runs by id, waiting for them: a commit
+-- of the late owner comes wholly before or is fenced by the epoch.
+WITH lost AS MATERIALIZED (
+    SELECT key FROM runs
+    WHERE claimed_by = ANY ($1) AND ended_at IS NULL
+    ORDER BY id
+    LIMIT $2
+    FOR NO KEY UPDATE
+)
+UPDATE runs
+SET status = $3, waiting_on = $4, claimable = true, claimed_by = NULL, claimed_at = NULL, heartbeat_at = NULL,
+    wake_at = NULL, epoch = runs.epoch + 1, version = runs.version + 1, recoveries = runs.recoveries + 1
+FROM lost
+WHERE runs.key = lost.key
+RETURNING runs.id, runs.lane

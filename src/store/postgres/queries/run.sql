@@ -1,0 +1,11 @@
+SELECT
+    r.id, r.tenant_id, r.lane, r.priority, r.status, r.waiting_on, r.claimable, r.epoch, r.version, r.claimed_by,
+    r.claimed_at, r.wake_at, r.signal_seq, r.signals_applied, r.sequence_head, r.stamp_head, r.recoveries,
+    r.recoveries_applied, r.created_at, r.started_at, r.ended_at, r.error::text AS error, r.session_id,
+    i.runbook, i.runbook_version, i.plan_digest, i.steps_total, i.trigger_kind, i.trigger_actor,
+    i.labels::text AS labels, i.params::text AS params,
+    -- An owned run was last heard of when it or its worker was.
+    greatest(r.heartbeat_at, w.beat_at) AS heartbeat_at
+FROM runs AS r JOIN run_inputs AS i ON i.run_key = r.key
+LEFT JOIN workers AS w ON w.id = r.claimed_by AND r.ended_at IS NULL
+WHERE r.id = $1

@@ -1,0 +1,6 @@
+-- Newest first (idx_sessions_tenant). $1 tenant, $2 the last id, $3 at most so many.
+SELECT id, tenant_id, name, labels::text, created_at, created_by, archived_at
+FROM sessions
+WHERE tenant_id = $1 AND id <= $2
+ORDER BY tenant_id DESC, id DESC
+LIMIT $3

@@ -1,0 +1,1 @@
+SELECT source FROM plans WHERE tenant_id = $1 AND digest = $2

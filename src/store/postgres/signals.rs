@@ -1,0 +1,54 @@
+//! What the outside tells a run.
+
+use super::{
+    PgStore,
+    arguments::arguments,
+    errors::{is_uncertain, store_error},
+    link::Patience,
+    reads, rows,
+    types::{At, stored_json},
+};
+use crate::{
+    model::{Micros, RunId, RunStatus, WaitingOn},
+    ports::{SignalKind, SignalRow, StoreError},
+    store::signal::signal_parts,
+};
+
+/// Appends a signal, once: where the answer of a try was lost, the signal is looked for before it is sent again.
+pub(super) async fn signal(
+    store: &PgStore,
+    run: RunId,
+    kind: &SignalKind,
+    at: Micros,
+) -> Result<Option<Result<SignalRow, RunStatus>>, StoreError> {
+    let (word, data) = signal_parts(kind);
+    let arguments =
+        arguments!(run.0, At(at), word, stored_json(data), RunStatus::Queued.as_str(), WaitingOn::Capacity.as_str());
+    let sql = include_str!("queries/signal.sql");
+    let mut patience = Patience::new();
+    let rows = loop {
+        let error = match store.link.once(sql, arguments.clone()).await {
+            Ok(rows) => break rows,
+            Err(error) => error,
+        };
+        if !patience.again(&error).await {
+            return Err(store_error(&error));
+        }
+        if is_uncertain(&error)
+            && let Some(said) = said(store, run, kind, at).await?
+        {
+            return Ok(Some(Ok(said)));
+        }
+    };
+    let Some(row) = rows.first() else { return Ok(None) };
+    Ok(Some(match rows::status_and_seq(run, row)? {
+        (_, Some(seq)) => Ok(SignalRow { run, seq, at, kind: kind.clone() }),
+        (status, None) => Err(status),
+    }))
+}
+
+/// The signal, if the run has it already.
+async fn said(store: &PgStore, run: RunId, kind: &SignalKind, at: Micros) -> Result<Option<SignalRow>, StoreError> {
+    let signals = reads::signals(store, run, 0).await?;
+    Ok(signals.into_iter().rev().find(|signal| signal.at == at && signal.kind == *kind))
+}
