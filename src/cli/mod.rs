@@ -4,6 +4,7 @@
 //! adapters. A command is an `Options` struct and an `execute` function; to add one, write its file and
 //! its line in [`Command`]. No rule about runs is here, and nothing that another front end would need.
 
+mod archive;
 mod artifacts;
 mod bench;
 mod cancel;
@@ -111,6 +112,7 @@ enum Command {
     Why(why::Options),
     Sessions(sessions::Options),
     Artifacts(artifacts::Options),
+    Archive(archive::Options),
     Runbooks(runbooks::Options),
     Show(show::Options),
     Logs(logs::Options),
@@ -168,6 +170,7 @@ impl Command {
             Command::Why(options) => why::execute(context, options),
             Command::Sessions(options) => sessions::execute(context, options),
             Command::Artifacts(options) => artifacts::execute(context, options),
+            Command::Archive(options) => archive::execute(context, options),
             Command::Runbooks(options) => runbooks::execute(context, options),
             Command::Show(options) => show::execute(context, options),
             Command::Logs(options) => logs::execute(context, options),
