@@ -49,6 +49,7 @@ mod validate;
 mod version;
 mod why;
 mod worker;
+mod workers;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode, sync::Arc};
 
@@ -111,6 +112,7 @@ enum Command {
     Runs(runs::Options),
     Why(why::Options),
     Sessions(sessions::Options),
+    Workers(workers::Options),
     Artifacts(artifacts::Options),
     Archive(archive::Options),
     Runbooks(runbooks::Options),
@@ -169,6 +171,7 @@ impl Command {
             Command::Runs(options) => runs::execute(context, options),
             Command::Why(options) => why::execute(context, options),
             Command::Sessions(options) => sessions::execute(context, options),
+            Command::Workers(options) => workers::execute(context, options),
             Command::Artifacts(options) => artifacts::execute(context, options),
             Command::Archive(options) => archive::execute(context, options),
             Command::Runbooks(options) => runbooks::execute(context, options),
