@@ -3,8 +3,10 @@
 mod connections;
 mod lists;
 mod migrations;
+mod plans;
 mod pooler;
 mod roles;
+mod speed;
 
 use opsroom::{
     ports::{NewRun, Store},
