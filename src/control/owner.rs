@@ -102,7 +102,9 @@ impl Owner {
         let World { store, queue, .. } = &self.world;
         match store.give_back(self.worker, &[(row.id, row.epoch)]).await {
             Ok(given) => {
-                given.iter().for_each(|(_, lane)| queue.ring(*lane));
+                for (_, lane) in &given {
+                    queue.ring(*lane);
+                }
                 None
             }
             Err(error) => {

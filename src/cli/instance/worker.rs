@@ -56,17 +56,7 @@ impl InstanceWorker {
         let lock = WorkerLock::acquire(&workers, id)
             .map_err(|error| io_fault("DATA_DIR_UNUSABLE", &format!("`{}`", workers.display()), &error))?;
         let processes = Arc::new(LazyProcesses::new(id, supervisor_lock(config, id)));
-        let registry = Registry::standard(&Deps {
-            processes: processes.clone(),
-            artifacts: Arc::new(IndexedArtifacts::new(
-                TenantId::DEFAULT,
-                instance.artifacts(),
-                instance.rows(),
-                instance.world.clock.clone(),
-            )),
-            base_env: config.processes.base_env.clone(),
-            http: Arc::new(config.http.to_config()),
-        });
+        let registry = registry(instance, config, processes.clone());
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();
         let mut world = World { executors: Arc::new(registry), ..instance.world.clone() };
@@ -161,6 +151,18 @@ impl InstanceWorker {
         processes.stop().await;
         lock
     }
+}
+
+/// The actions of this build.
+fn registry(instance: &Instance, config: &Config, processes: Arc<LazyProcesses>) -> Registry {
+    let clock = instance.world.clock.clone();
+    let artifacts = IndexedArtifacts::new(TenantId::DEFAULT, instance.artifacts(), instance.rows(), clock);
+    Registry::standard(&Deps {
+        processes,
+        artifacts: Arc::new(artifacts),
+        base_env: config.processes.base_env.clone(),
+        http: Arc::new(config.http.to_config()),
+    })
 }
 
 /// Gives the worker a spool that is its own, from which its chunks go to the artifact store, and begins with what dead

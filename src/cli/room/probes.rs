@@ -17,20 +17,15 @@ use crate::{
     ports::{Probe, Unready},
 };
 
-/// `worker`: if there is one; `folder`: of the scheduler, if there is one.
-pub fn health(
-    instance: &Instance,
-    worker: Option<WorkerAlive>,
-    folder: Option<Option<PathBuf>>,
-    known: watch::Receiver<bool>,
-) -> Health {
+/// `worker`: if there is one; `runbooks`: of the scheduler, if there is one.
+pub fn health(instance: &Instance, worker: Option<WorkerAlive>, runbooks: Option<RunbookFolder>) -> Health {
     let mut parts: Vec<(&str, Arc<dyn Probe>)> =
         vec![("store", instance.rows()), ("artifacts", instance.files.probe.clone())];
     if let Some(worker) = worker {
         parts.push(("lanes", Arc::new(worker)));
     }
-    if let Some(folder) = folder {
-        parts.push(("runbooks", Arc::new(RunbookFolder { folder, known })));
+    if let Some(runbooks) = runbooks {
+        parts.push(("runbooks", Arc::new(runbooks)));
     }
     Health::new(parts)
 }
@@ -70,9 +65,9 @@ impl Probe for WorkerAlive {
 }
 
 /// The folder that is followed, if there is one, and whether its runbooks were looked at, or the shipped ones stored.
-struct RunbookFolder {
-    folder: Option<PathBuf>,
-    known: watch::Receiver<bool>,
+pub struct RunbookFolder {
+    pub folder: Option<PathBuf>,
+    pub known: watch::Receiver<bool>,
 }
 
 #[async_trait]

@@ -10,7 +10,7 @@ use super::{
     door::{self, Door},
     loops,
     options::Parts,
-    probes::{self, WorkerAlive},
+    probes::{self, RunbookFolder, WorkerAlive},
     services::{self, Inside},
 };
 use crate::{
@@ -124,9 +124,8 @@ async fn build(
         loops::schedule(&tasks, &stop_loops, &instance, instance.reaper(config, own));
         let folder = loops::runbook_folder(options.runbooks.as_deref());
         let known = loops::follow(&tasks, stop_loops.clone(), instance.runbooks.clone(), folder.as_deref());
-        (folder, known)
+        RunbookFolder { folder, known }
     });
-    let (folder, known) = scheduled.unzip();
     let mut started = Started {
         url: None,
         instance,
@@ -136,12 +135,12 @@ async fn build(
         stop_loops,
         tasks,
         access: None,
-        known: known.unwrap_or_else(|| watch::channel(true).1),
+        known: scheduled.as_ref().map_or_else(|| watch::channel(true).1, |runbooks| runbooks.known.clone()),
         _lock: None,
     };
     if let (Some(door), Some(metrics)) = (door, metrics) {
         let alive = started.crew.is_some().then_some(alive);
-        let health = probes::health(&started.instance, alive, folder, started.known.clone());
+        let health = probes::health(&started.instance, alive, scheduled);
         if let Some(lock) = &mut lock {
             lock.tell(&door.info())
                 .map_err(|error| io_fault("DATA_DIR_UNUSABLE", "the lock of the data folder", &error))?;
@@ -155,16 +154,13 @@ impl Started {
     /// Begins to answer.
     fn open(&mut self, parts: &Parts, door: Door, inside: Inside) {
         let Door { listener, url, access, .. } = door;
-        let router = match (&parts.server, &access) {
-            (Some(_), Some(access)) => {
-                let services = services::all(&self.instance, inside, access.clone(), &self.tasks, &self.stop_server);
-                http::router(services)
-            }
-            _ => {
-                let Inside { health, metrics, .. } = inside;
-                let status = http::Status { health, metrics, runs: self.instance.runs.clone(), access: access.clone() };
-                http::status(status, self.instance.world.ids.clone())
-            }
+        let router = if let (Some(_), Some(access)) = (&parts.server, &access) {
+            let services = services::all(&self.instance, inside, access.clone(), &self.tasks, &self.stop_server);
+            http::router(services)
+        } else {
+            let Inside { health, metrics, .. } = inside;
+            let status = http::Status { health, metrics, runs: self.instance.runs.clone(), access: access.clone() };
+            http::status(status, self.instance.world.ids.clone())
         };
         self.tasks.spawn(server::serve(listener, router, door::limits(), self.stop_server.clone()));
         self.url = Some(url);
