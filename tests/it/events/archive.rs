@@ -1,12 +1,12 @@
 //! Archives of ended runs: the same events, checked by a chain, whatever crashes between.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use opsroom::{
-    control::{ArchiveError, Archiver, Archives, EventRange, History, Item},
+    control::{ArchiveError, Archiver, Archives, EventRange, History, Item, Retention, Sweeper},
     feed::MemoryFeed,
-    model::{Event, TenantId},
-    ports::{ArchiveStore, Artifacts, Clock},
+    model::{Event, Micros, Millis, TenantId},
+    ports::{ArchiveStore, Artifacts, Clock, Store},
     store::MemoryStore,
     system::{FolderArtifacts, SystemClock},
 };
@@ -96,6 +96,50 @@ async fn an_archive_has_every_event_and_takes_the_place_of_rows_and_chunks() {
     assert_eq!(count, 3_000);
     assert_eq!(room.archives.verify(RUN).await.unwrap(), 4_001);
     assert_eq!(room.archiver().catch_up().await.unwrap(), 0, "once is enough");
+}
+
+/// So many hours from now.
+struct Ahead(u64);
+
+impl Clock for Ahead {
+    fn now(&self) -> Micros {
+        SystemClock.now().plus(Millis::seconds(self.0 * 3_600))
+    }
+}
+
+#[tokio::test]
+async fn what_is_old_goes_rows_first_then_runs_with_their_files() {
+    let room = Room::with_ended(1_200).await;
+    let before = all(&room.history, 0).await;
+    let file = room.archive().await;
+    let sweeper = |hours| {
+        let retention = Retention { events: Duration::from_hours(1), runs: Duration::from_hours(10) };
+        let (index, artifacts, spool) = (room.index.clone(), room.artifacts.clone(), room.scene.spool.clone());
+        Sweeper::new(retention, index, artifacts, spool, Arc::new(Ahead(hours)))
+    };
+    let rows = async || room.index.events(RUN, 0, usize::MAX).await.unwrap().len();
+    let all_rows = rows().await;
+    assert!(all_rows > 1_000, "more than goes at once");
+    sweeper(0).round().await.unwrap();
+    assert_eq!(rows().await, all_rows);
+    sweeper(2).round().await.unwrap();
+    assert_eq!(rows().await, 0);
+    assert_eq!(all(&room.history, 0).await, before, "the archive has them");
+    sweeper(9).round().await.unwrap();
+    assert!(room.index.run(RUN).await.unwrap().is_some() && file.exists());
+    // As the loop does it; it ends with the process.
+    let stop = tokio_util::sync::CancellationToken::new();
+    let mut loops = tokio::task::JoinSet::new();
+    loops.spawn(sweeper(11).run(stop.clone()));
+    let gone = async {
+        while file.exists() || room.index.run(RUN).await.unwrap().is_some() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        stop.cancel();
+        loops.join_all().await;
+    };
+    tokio::time::timeout(Duration::from_mins(1), gone).await.expect("the run and its archive go");
+    assert!(room.index.archive(RUN).await.unwrap().is_none());
 }
 
 #[tokio::test]

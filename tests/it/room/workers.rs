@@ -22,7 +22,7 @@ fn a_room_shows_its_worker() {
     until("it runs", || room.get("/v1/workers").ok(200)["items"][0]["running"] == 1);
     room.post(&format!("/v1/runs/{}/cancel", run.as_str().unwrap()), &json!({})).ok(202);
 
-    let printed = room.world.json(["workers", "--output", "json"]);
+    let printed = room.world.json(["workers"]);
     assert_eq!(printed["items"][0]["id"], worker["id"]);
     let table = room.world.ends(["workers"]).stdout;
     assert!(table.contains("A,B,C,D") && table.contains("living"), "{table}");
