@@ -27,7 +27,9 @@ use super::{
 };
 use crate::{
     actions::{self, Registry},
-    control::{Archives, Leases, Limits, Plans, Reaper, Retention, Runbooks, Runs, Segments, Sessions, Signals, World},
+    control::{
+        Archives, Leases, Limits, Plans, Reaper, Retention, Runbooks, Runs, Segments, Sessions, Signals, Workers, World,
+    },
     feed::MemoryFeed,
     model::{TenantId, WorkerId},
     ports::{Artifacts, Clock, Liveness, Queue, Snapshots, Spool},
@@ -173,6 +175,11 @@ impl Instance {
     pub fn sessions(&self) -> Sessions {
         let World { clock, ids, .. } = self.world.clone();
         Sessions::new(self.rows(), self.rows(), clock, ids, TenantId::DEFAULT)
+    }
+
+    /// The service over workers.
+    pub fn workers(&self) -> Workers {
+        Workers::new(self.world.store.clone(), TenantId::DEFAULT)
     }
 
     /// Makes this process a worker: from here on it may own runs.

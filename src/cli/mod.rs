@@ -10,6 +10,7 @@ mod bench;
 mod cancel;
 mod completions;
 mod config;
+mod doctor;
 mod document;
 mod events;
 mod explain;
@@ -21,6 +22,7 @@ mod leftovers;
 mod live;
 mod loading;
 mod logs;
+mod migrate;
 mod named;
 mod open;
 mod out;
@@ -47,6 +49,7 @@ mod validate;
 mod version;
 mod why;
 mod worker;
+mod workers;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode, sync::Arc};
 
@@ -109,6 +112,7 @@ enum Command {
     Runs(runs::Options),
     Why(why::Options),
     Sessions(sessions::Options),
+    Workers(workers::Options),
     Artifacts(artifacts::Options),
     Archive(archive::Options),
     Runbooks(runbooks::Options),
@@ -118,6 +122,8 @@ enum Command {
     Cancel(cancel::Options),
     Resolve(resolve::Options),
     Recover(recover::Options),
+    Migrate(migrate::Options),
+    Doctor(doctor::Options),
     Bench(bench::Options),
     Init(init::Options),
     Version(version::Options),
@@ -136,6 +142,8 @@ impl Command {
             Command::Plan(_) => "plan",
             Command::Explain(_) => "explain",
             Command::Recover(_) => "recover",
+            Command::Migrate(_) => "migrate",
+            Command::Doctor(_) => "doctor",
             Command::Bench(_) => "bench",
             Command::Init(_) => "init",
             Command::Version(_) => "version",
@@ -163,6 +171,7 @@ impl Command {
             Command::Runs(options) => runs::execute(context, options),
             Command::Why(options) => why::execute(context, options),
             Command::Sessions(options) => sessions::execute(context, options),
+            Command::Workers(options) => workers::execute(context, options),
             Command::Artifacts(options) => artifacts::execute(context, options),
             Command::Archive(options) => archive::execute(context, options),
             Command::Runbooks(options) => runbooks::execute(context, options),
@@ -172,6 +181,8 @@ impl Command {
             Command::Cancel(options) => cancel::execute(context, options),
             Command::Resolve(options) => resolve::execute(context, options),
             Command::Recover(options) => recover::execute(context, options),
+            Command::Migrate(options) => migrate::execute(context, options),
+            Command::Doctor(options) => doctor::execute(context, options),
             Command::Bench(options) => bench::execute(context, options),
             Command::Init(options) => init::execute(context, options),
             Command::Version(options) => Ok(version::execute(context, options)),

@@ -19,5 +19,6 @@ mod runs;
 mod schema;
 mod sessions;
 mod stopping;
+mod workers;
 
 pub use launch::{Answer, Room};

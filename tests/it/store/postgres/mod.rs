@@ -1,9 +1,12 @@
 //! What only PostgreSQL promises: its schema, its roles, its plans, and what is between it and us.
 
 mod connections;
+mod lists;
 mod migrations;
+mod plans;
 mod pooler;
 mod roles;
+mod speed;
 
 use opsroom::{
     ports::{NewRun, Store},
