@@ -119,11 +119,8 @@ async fn check(context: &Context, instance: &Instance, run: RunId, count: &mut C
         }
         Err(error) => (0, Some(error.to_string())),
     };
-    if error.is_some() {
-        count.bad += 1
-    } else {
-        count.good += 1
-    }
+    count.bad += u64::from(error.is_some());
+    count.good += u64::from(error.is_none());
     if context.out.is_json() {
         context.out.json(&json!({"run": run, "events": events, "good": error.is_none(), "error": error}));
     } else {

@@ -103,12 +103,13 @@ impl fmt::Display for Fault {
 impl From<HistoryError> for Fault {
     fn from(error: HistoryError) -> Fault {
         match error {
-            HistoryError::Store(error) => error.into(),
+            HistoryError::Store(error) | HistoryError::Segments { error: SegmentError::Store(error), .. } => {
+                error.into()
+            }
             HistoryError::NotFound(_) | HistoryError::Expired(_) => Fault::refused("RUN_NOT_FOUND", error.to_string()),
             HistoryError::Archive(error) => Fault::internal("ARCHIVE_UNREADABLE", error.to_string())
                 .help("restore the data folder's `artifacts` from a backup"),
             HistoryError::Spool { error, .. } => io_fault("SPOOL_UNREADABLE", "the logs of the run", &error),
-            HistoryError::Segments { error: SegmentError::Store(error), .. } => error.into(),
             HistoryError::Segments { .. } => Fault::internal("ARTIFACTS_UNAVAILABLE", error.to_string())
                 .help("check the artifact store (OPSROOM_ARTIFACTS_URL), then try again"),
         }

@@ -242,6 +242,7 @@ enum Archive {
 }
 
 /// Reads one run's events in order, page by page, so that memory stays bounded.
+#[expect(clippy::struct_excessive_bools, reason = "how it reads, and what it has met: independent of each other")]
 pub struct HistoryReader {
     history: History,
     run: RunId,

@@ -62,10 +62,13 @@ struct Places {
     held: Mutex<Held>,
 }
 
+/// Where a segment is, its chunks, and about how many bytes they have.
+type HeldSegment = ((String, u64), Arc<[Event]>, usize);
+
 /// The last segments that were read: readers come back for the rest of one.
 #[derive(Default)]
 struct Held {
-    segments: VecDeque<((String, u64), Arc<[Event]>, usize)>,
+    segments: VecDeque<HeldSegment>,
     bytes: usize,
 }
 

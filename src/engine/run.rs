@@ -272,14 +272,13 @@ impl Run {
                 self.started_at = Some(at);
                 self.enter(plan, Phase::Body, at);
             }
-            Event::RunResumed | Event::RunParked { .. } => {}
+            Event::RunResumed | Event::RunParked { .. } | Event::WorkspaceNotStored { .. } => {}
             Event::RunRecovered { recoveries } => self.recoveries = *recoveries,
             Event::WorkspaceUsed { place } => self.workspace = WorkspaceState::At(place.clone()),
             Event::WorkspaceStored { snapshot } => {
                 self.was_stored |= snapshot.is_some();
                 self.workspace = snapshot.clone().map_or(WorkspaceState::Unused, WorkspaceState::Stored);
             }
-            Event::WorkspaceNotStored { .. } => {}
             Event::CancelRequested { by, reason, force } => {
                 self.forced |= force;
                 if matches!(self.stage, Stage::Created | Stage::Running(Phase::Body)) {

@@ -17,14 +17,13 @@ use serde::de::DeserializeOwned;
 
 use self::params::Params;
 use super::problem::{Code, Problem};
-use crate::runbook::{MAX_BUNDLE_BYTES, MAX_BUNDLE_FILES};
 
 /// The largest body, artifacts aside.
 pub const MAX_BODY: usize = 1024 * 1024;
 
-/// The largest body with the files of a runbook: those in base64, their names, and the source as a JSON string.
-pub const MAX_RUNBOOK_BODY: usize =
-    (MAX_BUNDLE_BYTES as usize).div_ceil(3) * 4 + MAX_BUNDLE_FILES * 1_100 + 2 * MAX_BODY;
+/// The largest body with the files of a runbook: 10 MiB of them in base64, a thousand names, and the source as a JSON
+/// string.
+pub const MAX_RUNBOOK_BODY: usize = 18 * MAX_BODY;
 
 /// How long a body of that size may take to arrive.
 const BODY_TIME: Duration = Duration::from_secs(20);

@@ -101,7 +101,7 @@ codes! {
     RunExpired = "RUN_EXPIRED", 410, "The run's events are gone",
         "The run ended so long ago that its events were removed.";
     BodyTooLarge = "BODY_TOO_LARGE", 413, "The body is too large",
-        "Bodies have at most 1 MiB, those with the files of a runbook 17 MiB, artifacts 1 GiB.";
+        "Bodies have at most 1 MiB, those with the files of a runbook 18 MiB, artifacts 1 GiB.";
     UnsupportedMediaType = "UNSUPPORTED_MEDIA_TYPE", 415, "The body has another media type",
         "Send JSON as `Content-Type: application/json`.";
     RangeNotSatisfiable = "RANGE_NOT_SATISFIABLE", 416, "There are no such bytes",

@@ -62,7 +62,7 @@ impl ObjectConfig {
             bucket: bucket.into(),
             prefix: prefix.into(),
             variables: Vec::new(),
-            timeout: Duration::from_secs(60),
+            timeout: Duration::from_mins(1),
             patience: Duration::from_secs(30),
         }
     }

@@ -116,7 +116,7 @@ fn place_of(root: &Path) -> io::Result<String> {
         }
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes).map_err(io::Error::other)?;
-        let name: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let name = format!("{:032x}", u128::from_be_bytes(bytes));
         let fresh = root.join(format!(".place-{name}"));
         fs::write(&fresh, &name)?;
         let linked = fs::hard_link(&fresh, &file);
@@ -271,7 +271,8 @@ impl Packer {
         }
         let mut header = Header::new_gnu();
         header.set_metadata(&metadata);
-        (header.set_uid(0), header.set_gid(0));
+        header.set_uid(0);
+        header.set_gid(0);
         if kind.is_symlink() {
             header.set_size(0);
             self.tar.append_link(&mut header, name, fs::read_link(path)?)?;

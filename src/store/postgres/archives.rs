@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     model::{Micros, RunId, TenantId},
-    ports::{ArchiveRow, ArchiveStore, EndedRun, StoreError, StoredEvent},
+    ports::{ArchiveRow, ArchiveStore, EVENT_BYTES, EndedRun, StoreError, StoredEvent},
 };
 
 #[async_trait]
@@ -24,20 +24,21 @@ impl ArchiveStore for PgStore {
     }
 
     async fn events_of(&self, runs: &[RunId], limit: usize) -> Result<Vec<(RunId, Vec<StoredEvent>)>, StoreError> {
-        let arguments = arguments!(ids(runs), arguments::limit(limit));
+        let arguments = arguments!(ids(runs), arguments::limit(limit), EVENT_BYTES);
         let rows = self.rows(include_str!("queries/events_of.sql"), arguments).await?;
         let mut answer: Vec<(RunId, Vec<StoredEvent>)> = runs.iter().map(|run| (*run, Vec::new())).collect();
-        let mut last = 0;
+        let (mut last, mut bytes) = (0, 0);
         for row in &rows {
             // From 1.
             let place: i64 = row.try_get("place").map_err(|error| store_error(&error))?;
             last = usize::try_from(place - 1).unwrap_or(usize::MAX);
+            bytes = row.try_get("bytes").map_err(|error| store_error(&error))?;
             let event = EventRecord::from_row(row).map_err(|error| store_error(&error))?.try_into()?;
             if let Some((_, events)) = answer.get_mut(last) {
                 events.push(event);
             }
         }
-        if rows.len() >= limit {
+        if rows.len() >= limit || bytes >= EVENT_BYTES {
             // Perhaps not all of the last one.
             answer.truncate(last);
         }

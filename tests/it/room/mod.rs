@@ -2,6 +2,7 @@
 //! `schemas/openapi.yaml` before a test sees it.
 
 mod access;
+mod archives;
 mod artifacts;
 mod client;
 mod clients;

@@ -234,3 +234,18 @@ fn without_a_folder_there_are_the_shipped_ones() {
         list["items"].as_array().unwrap().iter().all(|item| item["origin"].as_str().unwrap().starts_with("shipped: "))
     );
 }
+
+#[test]
+fn as_many_files_as_the_language_allows_are_taken() {
+    let up = Up::start(&[]);
+    let with_files = text("large", "x").replace("steps", "files: [a.bin]\nsteps");
+    let put = |bytes: usize| {
+        let file = STANDARD.encode(vec![7; bytes]);
+        up.put("large", json!({"source": with_files, "files": {"a.bin": file}})).status
+    };
+    assert_eq!(put(10 << 20), 201);
+    assert_eq!(put((10 << 20) + 1), 422, "the language says no");
+    assert_eq!(put(16 << 20), 413);
+    // Elsewhere nothing has changed.
+    up.post("/v1/sessions", json!({"name": "x".repeat(2 << 20)})).is_problem(413, "BODY_TOO_LARGE");
+}

@@ -124,3 +124,15 @@ pub async fn runs_go_with_everything(world: &World) {
     assert!(world.b.unused_packs(10).await.unwrap().is_empty());
     assert_eq!(world.b.unknown_packs(&["archives/b".to_owned()]).await.unwrap(), [""; 0], "still used");
 }
+
+pub async fn large_events_are_read_a_few_at_a_time(world: &World) {
+    for number in 1..=3 {
+        let row = world.owned(number, W1).await;
+        let mut commit = next(&row);
+        commit.events[0].data = serde_json::json!({"text": "x".repeat(3 << 20)});
+        assert_eq!(world.commit(commit).await, CommitAnswer::Committed);
+    }
+    let ask = [1, 2, 3].map(run_id);
+    let read = world.b.events_of(&ask, 1_000).await.unwrap();
+    assert_eq!(read.iter().map(|(run, events)| (*run, events.len())).collect::<Vec<_>>(), [(ask[0], 2), (ask[1], 2)]);
+}

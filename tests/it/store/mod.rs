@@ -131,7 +131,8 @@ conformance! {
         a_version_needs_its_plan,
         names_in_pages,
         versions_in_pages,
-        puts_at_the_same_time;
+        puts_at_the_same_time,
+        bundles_that_nothing_names;
     sessions:
         a_session_reads_back,
         sessions_newest_first_in_pages,
@@ -143,6 +144,7 @@ conformance! {
     archives:
         ended_runs_wait_for_their_archive,
         events_of_many_runs_at_once,
+        large_events_are_read_a_few_at_a_time,
         an_archive_is_recorded_once,
         rows_go_when_the_archive_is_old,
         runs_go_with_everything;

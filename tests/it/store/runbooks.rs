@@ -175,3 +175,26 @@ pub async fn puts_at_the_same_time(world: &World) {
     assert!((80..=160).contains(&count), "{count}");
     assert!(page.items.windows(2).all(|pair| pair[0].digest != pair[1].digest));
 }
+
+pub async fn bundles_that_nothing_names(world: &World) {
+    let bundle = |name: &str| Digest::of(name.as_bytes());
+    let named = NewRunbookVersion { bundle: Some(bundle("named")), ..new("a", "1") };
+    world.put(&named).await;
+    // Of a run that was started without a version, and of a plan that no run has.
+    for name in ["run", "none"] {
+        let json = format!("{{\"name\":\"x\",\"files\":\"{}\"}}", bundle(name));
+        let digest = Digest::of(json.as_bytes());
+        world.a.put_plan(TENANT, digest, json.as_bytes(), "").await.unwrap();
+        if name == "run" {
+            let run = opsroom::ports::NewRun { plan: digest, ..super::world::new_run(1) };
+            world.a.create_runs(&[run], None).await.unwrap();
+        }
+    }
+    let ask = ["named", "run", "none", "unknown"].map(bundle);
+    let mut unnamed = world.runbooks[1].unnamed_bundles(&ask).await.unwrap();
+    unnamed.sort();
+    let mut expected = ["none", "unknown"].map(bundle);
+    expected.sort();
+    assert_eq!(unnamed, expected);
+    assert!(world.runbooks[0].unnamed_bundles(&[]).await.unwrap().is_empty());
+}
