@@ -21,8 +21,8 @@ use crate::{
 #[command(after_help = "\
 Works on the database of DATABASE_URL, --database-url or --database-url-file, else on the data folder. `up` may be run
 at any time and by several processes at once: each migration is one transaction, applied by one of them. Servers of the
-build before go on working: a migration only adds what they do not know. `serve`, `worker` and `scheduler` do not
-migrate, unless they are told to with --migrate; the role of DATABASE_URL then needs more rights than they do.
+build before go on working: a migration only adds what they do not know. `serve`, `worker` and `scheduler` never
+migrate: their role need not own the schema.
 
 Examples:
   opsroom migrate status
@@ -146,7 +146,7 @@ async fn up(context: &Context, schema: &mut Schema) -> Result<(), Fault> {
         let Some(name) = schema.step_up().await? else { break };
         done.push(note(context, "applied", name, began));
     }
-    tell(context, from, schema.version().await?, done);
+    tell(context, from, schema.version().await?, &done);
     Ok(())
 }
 
@@ -171,7 +171,7 @@ async fn down(context: &Context, schema: &mut Schema, to: Option<usize>, force: 
         let Some(name) = schema.step_down().await? else { break };
         done.push(note(context, "took back", name, began));
     }
-    tell(context, from, schema.version().await?, done);
+    tell(context, from, schema.version().await?, &done);
     Ok(())
 }
 
@@ -181,7 +181,7 @@ fn note(context: &Context, did: &str, name: &str, began: Instant) -> Value {
     json!({"name": name, "ms": millis})
 }
 
-fn tell(context: &Context, from: usize, to: usize, done: Vec<Value>) {
+fn tell(context: &Context, from: usize, to: usize, done: &[Value]) {
     if context.out.is_json() {
         context.out.json(&json!({"from": from, "to": to, "migrations": done}));
     } else if from == to {

@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
 };
 
 use super::{
@@ -223,7 +223,7 @@ impl State {
 
     pub(super) fn runs(&self, tenant: TenantId, filter: &RunFilter) -> Page<RunRow> {
         let rows = self.runs.values().map(|run| &run.row);
-        let wide = filter.text.is_some().then(|| list::wide_labels(tenant, rows)).unwrap_or_default();
+        let wide = if filter.text.is_some() { list::wide_labels(tenant, rows) } else { HashSet::new() };
         let mut found = self.runs.values().rev().filter(|run| list::includes(tenant, filter, &wide, &run.row));
         let items = found.by_ref().take(filter.limit).map(|run| self.view(run)).collect();
         Page { items, more: found.next().is_some() }

@@ -41,7 +41,7 @@ pub(super) const TABLES: [&str; 18] = [
 ];
 
 /// Invariants are looked for in whole tables, which may take long.
-const DEEP: Duration = Duration::from_secs(600);
+const DEEP: Duration = Duration::from_mins(10);
 
 macro_rules! deep {
     ($name:literal) => {
@@ -133,9 +133,10 @@ async fn look_deeper(
     let settled: Vec<&str> =
         StepStatus::ALL.iter().filter(|status| status.is_settled()).map(|status| status.as_str()).collect();
     for invariant in Invariant::ALL {
-        let arguments = match invariant {
-            Invariant::Ended => arguments!(LOOKED_FOR, settled.clone()),
-            _ => arguments!(LOOKED_FOR),
+        let arguments = if invariant == Invariant::Ended {
+            arguments!(LOOKED_FOR, settled.clone())
+        } else {
+            arguments!(LOOKED_FOR)
         };
         found.push(invariant.finding(&texts(connection, pooling, query(invariant), arguments).await?));
     }

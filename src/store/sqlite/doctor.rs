@@ -75,9 +75,10 @@ async fn look(
     let settled: Vec<&str> =
         StepStatus::ALL.iter().filter(|status| status.is_settled()).map(|status| status.as_str()).collect();
     for invariant in Invariant::ALL {
-        let arguments = match invariant {
-            Invariant::Ended => arguments!(LOOKED_FOR, arguments::json(&settled)),
-            _ => arguments!(LOOKED_FOR),
+        let arguments = if invariant == Invariant::Ended {
+            arguments!(LOOKED_FOR, arguments::json(&settled))
+        } else {
+            arguments!(LOOKED_FOR)
         };
         found.push(invariant.finding(&texts(connection, query(invariant), arguments).await?));
     }
