@@ -5,6 +5,7 @@
 use std::{
     collections::BTreeMap,
     ffi::OsString,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -29,6 +30,9 @@ pub struct Config {
     pub processes: ProcessConfig,
     pub http: HttpSection,
     pub server: ServerConfig,
+    /// `OPSROOM_LEASE`: how long a worker counts as living after a heartbeat, `10s` by default. How often it beats, and
+    /// when it gives up, follows from it.
+    pub lease: LeaseConfig,
     /// The database of a fleet; without one, everything is in the data folder.
     pub database: Option<DatabaseConfig>,
     /// Who works here, for the trigger of runs and for signals.
@@ -175,6 +179,9 @@ impl HttpSection {
 /// Variables that steps inherit; `LC_*` besides.
 const INHERITED: &[&str] = &["PATH", "HOME", "LANG", "LANGUAGE", "TZ", "USER", "LOGNAME", "TMPDIR", "SHELL"];
 
+/// Shorter ones are lost to a slow disk, with longer ones runs wait long for somebody to take them over.
+const LEASES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_mins(5);
+
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 impl Config {
@@ -203,6 +210,7 @@ impl Config {
                 key: variables.text("OPSROOM_KEY").map(key).transpose()?,
                 key_file: variables.path("OPSROOM_KEY_FILE"),
             },
+            lease: lease(variables)?,
             database: database(variables, globals)?,
             actor: variables.text("USER").or(variables.text("LOGNAME")).unwrap_or("unknown").to_owned(),
             has_display: cfg!(target_os = "macos")
@@ -362,6 +370,15 @@ fn secrets(variables: &Variables) -> Result<Vec<(String, String)>, Fault> {
         .collect()
 }
 
+fn lease(variables: &Variables) -> Result<LeaseConfig, Fault> {
+    let Some(text) = variables.text("OPSROOM_LEASE") else { return Ok(LeaseConfig::default()) };
+    let lease = text.parse::<Millis>().ok().map(Millis::duration).filter(|lease| LEASES.contains(lease));
+    lease.map(LeaseConfig::of).ok_or_else(|| {
+        Fault::refused("BAD_CONFIG", format!("OPSROOM_LEASE: `{text}` is not a time from 1s to 5m"))
+            .help("all workers and schedulers of a database need the same; 10s is a good one")
+    })
+}
+
 fn base_env(variables: &Variables) -> BTreeMap<String, String> {
     let inherited = |name: &str| INHERITED.contains(&name) || name.starts_with("LC_");
     let mut env: BTreeMap<String, String> = variables
@@ -447,6 +464,8 @@ mod tests {
             ("OPSROOM_LOG_FORMAT", "xml"),
             ("OPSROOM_HTTP_ALLOW", "10.0.0.0/99"),
             ("OPSROOM_RETENTION_DAYS", "0"),
+            ("OPSROOM_LEASE", "10"),
+            ("OPSROOM_LEASE", "200ms"),
             ("OPSROOM_KEY", "a b"),
             ("OPSROOM_ARTIFACTS_URL", "https://key:secret@host/bucket"),
             ("OPSROOM_ARTIFACTS_URL", "s3://"),
