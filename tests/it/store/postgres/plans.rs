@@ -22,7 +22,7 @@ const HOT: [(&str, &str, &[&str]); 13] = [
     ("owners", include_str!("../../../../src/store/postgres/queries/owners.sql"), &["idx_runs_owner"]),
     ("run", include_str!("../../../../src/store/postgres/queries/run.sql"), &["uq_runs_id", "pk_run_inputs"]),
     ("events", include_str!("../../../../src/store/postgres/queries/events.sql"), &["pk_run_events", "uq_runs_id"]),
-    ("create_runs", include_str!("../../../../src/store/postgres/queries/create_runs.sql"), &["pk_sessions"]),
+    ("create_runs", include_str!("../../../../src/store/postgres/queries/create_runs.sql"), &["idx_sessions_open"]),
 ];
 
 /// Ended runs, and a few of every other kind.
