@@ -21,7 +21,7 @@ mod signals;
 mod speed;
 mod sqlite_only;
 mod workers;
-mod world;
+pub mod world;
 
 macro_rules! conformance {
     ($($topic:ident: $($case:ident),+;)+) => {
