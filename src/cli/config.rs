@@ -13,7 +13,8 @@ use super::fault::{Fault, io_fault};
 use crate::{
     actions::{HttpConfig, Network},
     client::Key,
-    control::KEPT,
+    control::{KEPT, LeaseConfig},
+    model::Millis,
     store::PgConfig,
     system::{EnvSecrets, tls},
 };
@@ -38,8 +39,10 @@ pub struct Config {
 /// Where the rows of a fleet are.
 #[derive(Debug, Clone)]
 pub struct DatabaseConfig {
-    /// `--database-url-file`, `--database-url`, else `DATABASE_URL`. Read once; its `Debug` form has no password.
+    /// `--database-url-file`, `--database-url`, else `DATABASE_URL`. Its `Debug` form has no password.
     pub postgres: PgConfig,
+    /// `OPSROOM_LEASE`: how long a worker counts as living after a sign of life; the same in the whole fleet.
+    pub lease: LeaseConfig,
 }
 
 /// The global options.
@@ -260,7 +263,17 @@ fn database(variables: &Variables, globals: &Globals<'_>) -> Result<Option<Datab
         })?;
         postgres.pool = size;
     }
-    Ok(Some(DatabaseConfig { postgres }))
+    Ok(Some(DatabaseConfig { postgres, lease: lease(variables)? }))
+}
+
+fn lease(variables: &Variables) -> Result<LeaseConfig, Fault> {
+    let Some(text) = variables.text("OPSROOM_LEASE") else { return Ok(LeaseConfig::default()) };
+    let lease = text.parse().ok().filter(|lease: &Millis| (1_000..=600_000).contains(&lease.0));
+    let lease = lease.and_then(|lease| LeaseConfig::of(lease.duration()).checked().ok());
+    lease.ok_or_else(|| {
+        Fault::refused("BAD_CONFIG", format!("OPSROOM_LEASE is `{text}`"))
+            .help("write a time from 1s to 10m, as in `10s`")
+    })
 }
 
 fn has_password(url: &str) -> bool {

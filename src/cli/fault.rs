@@ -8,7 +8,7 @@ use super::out::Out;
 use crate::{
     api::Problem,
     client::ClientError,
-    control::{HistoryError, OwnError, PlanError, RunsError, SegmentError, SubmitError},
+    control::{FenceError, HistoryError, OwnError, PlanError, RunsError, SegmentError, SubmitError},
     ports::{ArtifactError, BundleError, StoreError},
 };
 
@@ -127,6 +127,16 @@ impl From<StoreError> for Fault {
             }
         };
         Fault::internal(code, error.to_string()).help(help)
+    }
+}
+
+impl From<FenceError> for Fault {
+    fn from(error: FenceError) -> Fault {
+        match error {
+            FenceError::Store(error) => error.into(),
+            other => Fault::internal("LEASE_UNAVAILABLE", other.to_string())
+                .help("the database took too long, or the clock of this machine stood still; try again"),
+        }
     }
 }
 

@@ -3,38 +3,45 @@
 //! [`Instance`] is what commands need that only look or send a signal. [`InstanceWorker`] comes on top for
 //! those that execute: it has an id that it lives under, a committer, and the actions of this build.
 
+mod database;
 mod files;
 mod ledger;
+mod spools;
 mod worker;
 
 use std::{
     collections::BTreeMap, fs::DirBuilder, io, os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc, time::Duration,
 };
 
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use self::database::Fleet;
 pub use self::{
     files::Files,
     ledger::{Ledger, Rows},
     worker::{InstanceWorker, supervisor_lock},
 };
 use super::{
-    Context,
     config::Config,
     fault::{Fault, io_fault},
 };
 use crate::{
     actions::{self, Registry},
-    control::{Archives, Limits, Plans, Reaper, Retention, Runbooks, Runs, Segments, Sessions, Signals, World},
+    control::{Archives, Leases, Limits, Plans, Reaper, Retention, Runbooks, Runs, Segments, Sessions, Signals, World},
     feed::MemoryFeed,
     model::{TenantId, WorkerId},
-    ports::Artifacts,
+    ports::{Artifacts, Clock, Liveness, Queue},
     queue::ChannelQueue,
-    store::SqliteStore,
+    store::{PgStore, SqliteStore},
     system::{
-        Burials, EnvSecrets, FlockLiveness, FolderBundles, FolderSpool, FolderWorkspaces, LockLiveness, RandomIds,
-        SecretMasks, SystemClock,
+        BootClock, Burials, EnvSecrets, FlockLiveness, FolderBundles, FolderSpool, FolderWorkspaces, LockLiveness,
+        RandomIds, SecretMasks, SystemClock,
     },
     worker::LaneConfig,
 };
+
+/// How long what goes on beside may take to end.
+const END: Duration = Duration::from_secs(3);
 
 /// An opened place where runs are kept.
 #[derive(Debug, Clone)]
@@ -48,27 +55,73 @@ pub struct Instance {
     /// The data folder: everything, or what a process needs besides the database.
     pub folder: PathBuf,
     pub ledger: Ledger,
+    /// What workers of a database have besides.
+    fleet: Option<Fleet>,
+    background: Background,
+}
+
+/// What goes on beside whoever uses the instance, until it is closed.
+#[derive(Debug, Clone, Default)]
+struct Background {
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Background {
+    async fn end(self) {
+        self.stop.cancel();
+        self.tasks.close();
+        if tokio::time::timeout(END, self.tasks.wait()).await.is_err() {
+            tracing::warn!("what went on beside did not end in time");
+        }
+    }
+}
+
+/// The adapters that differ between a data folder and a database.
+struct Ports {
+    ledger: Ledger,
+    queue: Arc<dyn Queue>,
+    clock: Arc<dyn Clock>,
+    segments: Segments,
+    fleet: Option<Fleet>,
+    background: Background,
 }
 
 impl Instance {
-    /// Opens the data folder (mode 0700), making it and the database as needed.
+    /// Opens the database that is named, whose schema is this build's, or else the data folder (mode 0700), making
+    /// it and its database as needed.
     pub async fn open(config: &Config) -> Result<Instance, Fault> {
-        Instance::create_folder(config)?;
-        let files = Files::open(config)?;
-        let ledger = Ledger::Folder(Arc::new(SqliteStore::open(&config.data.database()).await?));
-        Instance::compose(config, files, ledger)
+        match &config.database {
+            Some(database) => Instance::of_database(config, PgStore::open_migrated(&database.postgres).await?, false),
+            None => Instance::of_folder(config).await,
+        }
     }
 
-    fn compose(config: &Config, files: Files, ledger: Ledger) -> Result<Instance, Fault> {
+    async fn of_folder(config: &Config) -> Result<Instance, Fault> {
+        Instance::create_folder(config)?;
+        let files = Files::open(config)?;
+        let ports = Ports {
+            ledger: Ledger::Folder(Arc::new(SqliteStore::open(&config.data.database()).await?)),
+            queue: Arc::new(ChannelQueue::new()),
+            clock: Arc::new(SystemClock),
+            segments: Segments::default(),
+            fleet: None,
+            background: Background::default(),
+        };
+        Instance::compose(config, files, ports)
+    }
+
+    fn compose(config: &Config, files: Files, ports: Ports) -> Result<Instance, Fault> {
+        let Ports { ledger, queue, clock, segments, fleet, background } = ports;
         let folder = &config.data.folder;
         let spool = FolderSpool::new(config.data.spool()).map_err(|error| unusable(config, &error))?;
         let (rows, artifacts) = (ledger.rows(), files.artifacts.clone());
         let world = World {
             store: rows.clone(),
-            queue: Arc::new(ChannelQueue::new()),
+            queue,
             feed: Arc::new(MemoryFeed::new()),
             spool: Arc::new(spool),
-            clock: Arc::new(SystemClock),
+            clock,
             ids: Arc::new(RandomIds),
             secrets: Arc::new(EnvSecrets::new(config.secrets.variables.iter().cloned())),
             masks: Arc::new(SecretMasks::default()),
@@ -76,7 +129,7 @@ impl Instance {
             workspaces: Arc::new(FolderWorkspaces::new(folder)),
             bundles: Arc::new(FolderBundles::new(artifacts.clone(), folder.join("bundles"))),
             archives: Archives::new(rows.clone(), artifacts),
-            segments: Segments::default(),
+            segments,
             plans: Plans::new(rows.clone()),
             signals: Signals::default(),
             limits: Limits::default(),
@@ -90,13 +143,7 @@ impl Instance {
             Arc::new(actions::catalog()),
         );
         let retention = Retention { runs: config.data.retention, ..Retention::default() };
-        Ok(Instance { world, runs, runbooks, files, retention, folder: folder.clone(), ledger })
-    }
-
-    /// The same for a process that stays: it waits for a database that cannot be reached, for so long, and says so.
-    pub async fn open_patiently(context: &Context, wait: Duration) -> Result<Instance, Fault> {
-        let _ = wait;
-        Instance::open(&context.config).await
+        Ok(Instance { world, runs, runbooks, files, retention, folder: folder.clone(), ledger, fleet, background })
     }
 
     /// Makes the data folder (mode 0700) if it is not there.
@@ -135,11 +182,20 @@ impl Instance {
 
     /// What finds the runs of dead workers. `own` is never dead.
     pub fn reaper(&self, config: &Config, own: Option<WorkerId>) -> Reaper {
-        let burials = Burials::new(config.data.workers(), own);
-        Reaper::new(self.world.clone(), Arc::new(LockLiveness::new(self.world.store.clone(), burials)))
+        let store = self.world.store.clone();
+        let liveness: Arc<dyn Liveness> = match &self.fleet {
+            Some(fleet) => Arc::new(Leases::new(store, Arc::new(BootClock), fleet.lease.lease)),
+            None => Arc::new(LockLiveness::new(store, Burials::new(config.data.workers(), own))),
+        };
+        Reaper::new(self.world.clone(), liveness)
     }
 
-    /// Those of the known workers that are dead.
+    /// Whether others take back what a dead worker has left.
+    pub fn is_fleet(&self) -> bool {
+        self.fleet.is_some()
+    }
+
+    /// Those of the known workers of a data folder that are dead.
     pub async fn dead_workers(&self, config: &Config) -> Result<Vec<WorkerId>, Fault> {
         let owners = self.world.store.owners().await?;
         Ok(FlockLiveness::new(config.data.workers(), []).dead(&owners))
@@ -147,7 +203,8 @@ impl Instance {
 
     /// Closes the database; every worker is shut down by now.
     pub async fn close(self) {
-        let Instance { world, runs, runbooks, files, ledger, .. } = self;
+        let Instance { world, runs, runbooks, files, ledger, background, .. } = self;
+        background.end().await;
         drop((world, runs, runbooks, files));
         ledger.close().await;
     }

@@ -11,6 +11,10 @@ const COUNTED: usize = 1_000;
 
 /// Says in one line that there are some, on standard error.
 pub async fn mention(context: &Context, instance: &Instance) -> Result<(), Fault> {
+    if instance.is_fleet() {
+        // The schedulers look after those.
+        return Ok(());
+    }
     let dead = instance.dead_workers(&context.config).await?;
     let left = count(&*instance.world.store, &dead).await?;
     if left > 0 {

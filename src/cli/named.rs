@@ -69,7 +69,7 @@ pub fn load(context: &Context, given: &Path) -> Result<Loaded, Fault> {
         Target::Name { name, version } => (name, version),
     };
     // Nothing is made for a mere look: without a data folder there are no stored runbooks.
-    let stored = if context.config.data.database().exists() {
+    let stored = if context.config.database.is_some() || context.config.data.database().exists() {
         block_on(async {
             let instance = Instance::open(&context.config).await?;
             let stored = find(&instance, &name, version).await;

@@ -63,7 +63,7 @@ impl Place {
 
     /// Whether somebody will go on with the run: a server, or the process that owns it.
     pub async fn is_driven(&self, config: &Config, run: RunId) -> Result<bool, Fault> {
-        let Some(instance) = self.instance() else { return Ok(true) };
+        let Some(instance) = self.instance().filter(|instance| !instance.is_fleet()) else { return Ok(true) };
         if UpLock::holder(&config.data.folder).is_some() {
             return Ok(true);
         }
@@ -107,6 +107,9 @@ impl Answering {
 
 /// A client of the server that holds the data folder, if there is one.
 pub fn holder(config: &Config) -> Result<Option<Client>, Fault> {
+    if config.database.is_some() {
+        return Ok(None);
+    }
     let Some(UpInfo { url, key_file, .. }) = UpLock::holder(&config.data.folder) else { return Ok(None) };
     let key = match &config.server.key {
         Some(key) => key.clone(),

@@ -77,6 +77,10 @@ struct Outcome {
 }
 
 pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
+    if context.config.database.is_some() {
+        return Err(Fault::refused("USAGE", "`opsroom recover` is for a data folder; a database is named")
+            .help("`opsroom scheduler` takes back what dead workers left, by itself"));
+    }
     block_on(async {
         let interrupts = Interrupts::listen()?;
         let instance = Instance::open(&context.config).await?;

@@ -3,27 +3,38 @@
 use std::sync::Arc;
 
 use crate::{
-    ports::{ArchiveStore, ArtifactIndex, IdempotencyStore, Probe, RunbookStore, SessionStore, Store, StoreError},
-    store::{EndedRun, SqliteStore},
+    ports::{
+        ArchiveStore, ArtifactIndex, IdempotencyStore, Probe, RunbookStore, SegmentStore, SessionStore, Store,
+        StoreError,
+    },
+    store::{EndedRun, PgStore, SqliteStore},
 };
 
 /// Every port that is answered out of rows; one adapter has them all.
-pub trait Rows: Store + SessionStore + RunbookStore + IdempotencyStore + ArchiveStore + ArtifactIndex + Probe {}
+pub trait Rows:
+    Store + SessionStore + RunbookStore + IdempotencyStore + ArchiveStore + ArtifactIndex + SegmentStore + Probe
+{
+}
 
-impl<T> Rows for T where T: Store + SessionStore + RunbookStore + IdempotencyStore + ArchiveStore + ArtifactIndex + Probe
-{}
+impl<T> Rows for T where
+    T: Store + SessionStore + RunbookStore + IdempotencyStore + ArchiveStore + ArtifactIndex + SegmentStore + Probe
+{
+}
 
 /// The adapter behind the rows, for what only some of them can do.
 #[derive(Debug, Clone)]
 pub enum Ledger {
     /// A file in the data folder.
     Folder(Arc<SqliteStore>),
+    /// A PostgreSQL database, and where it is.
+    Database(Arc<PgStore>, Arc<str>),
 }
 
 impl Ledger {
     pub fn rows(&self) -> Arc<dyn Rows> {
         match self {
             Ledger::Folder(store) => store.clone(),
+            Ledger::Database(store, _) => store.clone(),
         }
     }
 
@@ -31,6 +42,7 @@ impl Ledger {
     pub fn place(&self) -> String {
         match self {
             Ledger::Folder(_) => "the data folder".to_owned(),
+            Ledger::Database(_, place) => format!("the database {place}"),
         }
     }
 
@@ -39,6 +51,7 @@ impl Ledger {
         match self {
             // SQLite has one.
             Ledger::Folder(_) => 1,
+            Ledger::Database(..) => 2,
         }
     }
 
@@ -46,6 +59,7 @@ impl Ledger {
     pub async fn seed(&self, runs: &[EndedRun]) -> Result<(), StoreError> {
         match self {
             Ledger::Folder(store) => store.seed(runs).await,
+            Ledger::Database(..) => Err(StoreError::Unavailable("a database is not seeded".to_owned())),
         }
     }
 
@@ -59,6 +73,7 @@ impl Ledger {
                     tracing::warn!(%error, "the database could not be closed; it is complete all the same");
                 }
             }
+            Ledger::Database(store, _) => store.close().await,
         }
     }
 }

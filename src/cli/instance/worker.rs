@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::Instance;
+use super::{Instance, spools, unusable};
 use crate::{
     actions::{Deps, Registry},
     cli::{
@@ -12,10 +12,10 @@ use crate::{
         fault::{Fault, io_fault},
         processes::LazyProcesses,
     },
-    control::{Attendant, Committer, IndexedArtifacts, Owner, World},
+    control::{Attendant, Committer, Fence, Heart, IndexedArtifacts, Owner, Segments, Uploads, World},
     model::{TenantId, WorkerId},
     ports::{Clock, Ids, WorkerRow},
-    system::{self, FolderWorkspaces, RandomIds, SystemClock, WorkerLock},
+    system::{self, BootClock, FlockLiveness, FolderSpool, FolderWorkspaces, RandomIds, SystemClock, WorkerLock},
     worker::{LaneConfig, Lanes},
 };
 
@@ -25,6 +25,7 @@ pub struct InstanceWorker {
     pub owner: Owner,
     world: World,
     processes: Arc<LazyProcesses>,
+    has_lease: bool,
     /// Owners, the committer and the loops.
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -66,20 +67,40 @@ impl InstanceWorker {
             base_env: config.processes.base_env.clone(),
             http: Arc::new(config.http.to_config()),
         });
-        let world = World { executors: Arc::new(registry), ..instance.world.clone() };
-        world.store.register_worker(&worker_row(id, serving, labels), None).await?;
+        let tasks = TaskTracker::new();
+        let stop = CancellationToken::new();
+        let mut world = World { executors: Arc::new(registry), ..instance.world.clone() };
+        let row = worker_row(id, serving, labels);
+        let fence = match &instance.fleet {
+            None => {
+                world.store.register_worker(&row, None).await?;
+                Fence::default()
+            }
+            Some(fleet) => {
+                spool_alone(&mut world, instance, config, id, (&tasks, &stop))?;
+                let heart = Heart {
+                    store: world.store.clone(),
+                    worker: row,
+                    config: fleet.lease,
+                    boot: Arc::new(BootClock),
+                    time: fleet.time.clone(),
+                    processes: processes.clone(),
+                };
+                Fence::start(heart, &tasks, &stop).await?
+            }
+        };
         if let Err(error) = FolderWorkspaces::new(&config.data.folder).tidy() {
             tracing::warn!(%error, "old working folders could not be removed");
         }
-        let tasks = TaskTracker::new();
         let committer = Committer::start(&world.store, instance.ledger.writers(), &tasks);
         Ok(InstanceWorker {
             id,
-            owner: Owner::new(world.clone(), committer, id),
+            owner: Owner::new(world.clone(), committer, id).fenced(fence),
             world,
             processes,
+            has_lease: instance.fleet.is_some(),
             tasks,
-            stop: CancellationToken::new(),
+            stop,
             lock,
         })
     }
@@ -91,17 +112,27 @@ impl InstanceWorker {
 
     /// Passes signals of other processes on to the runs of this one, until the shutdown.
     pub fn listen_for_signals(&self) {
-        self.tasks.spawn(Attendant::new(self.world.clone(), self.id).run(self.stop.clone()));
+        self.tasks.spawn(self.attendant().run(self.stop.clone()));
     }
 
     /// The same, and gives back what nobody drives, until the shutdown.
     pub fn attend(&self) {
-        self.tasks.spawn(Attendant::new(self.world.clone(), self.id).giving_back().run(self.stop.clone()));
+        self.tasks.spawn(self.attendant().giving_back().run(self.stop.clone()));
+    }
+
+    fn attendant(&self) -> Attendant {
+        let attendant = Attendant::new(self.world.clone(), self.id);
+        if self.has_lease { attendant.with_lease() } else { attendant }
     }
 
     /// Waits until this worker may execute nothing any more; for ever where no lease says so.
     pub async fn lost(&self) {
-        std::future::pending::<()>().await;
+        self.owner.fence().lost().await;
+    }
+
+    /// Waits until somebody asks this worker to end.
+    pub async fn draining(&self) {
+        self.owner.fence().draining().await;
     }
 
     /// Ends in order what is left of a worker that is dead for everybody else.
@@ -130,6 +161,27 @@ impl InstanceWorker {
         processes.stop().await;
         lock
     }
+}
+
+/// Gives the worker a spool that is its own, from which its chunks go to the artifact store, and begins with what dead
+/// workers of this machine have left in theirs.
+fn spool_alone(
+    world: &mut World,
+    instance: &Instance,
+    config: &Config,
+    id: WorkerId,
+    (tasks, stop): (&TaskTracker, &CancellationToken),
+) -> Result<(), Fault> {
+    let spools = config.data.spool();
+    let spool = Arc::new(FolderSpool::new(spools::of(&spools, id)).map_err(|error| unusable(config, &error))?);
+    world.spool = spool.clone();
+    let uploads = Uploads::new(id, instance.rows(), instance.artifacts(), spool, world.clock.clone());
+    world.segments = Segments::new(instance.rows(), instance.artifacts()).with_uploads(uploads.clone());
+    let locks = FlockLiveness::new(config.data.workers(), [id]);
+    let (taking_over, stopped) = (spools::take_over(spools, locks, uploads.clone()), stop.clone());
+    tasks.spawn(async move { stopped.run_until_cancelled(taking_over).await });
+    tasks.spawn(uploads.run(stop.clone()));
+    Ok(())
 }
 
 fn worker_row(id: WorkerId, serving: &LaneConfig, labels: BTreeMap<String, String>) -> WorkerRow {

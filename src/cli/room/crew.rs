@@ -33,6 +33,9 @@ const LOOK: Duration = Duration::from_millis(250);
 const SHORTEST: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(5);
 
+/// How long what is left of a worker that lost its lease may keep the next one from starting.
+const LAST: Duration = Duration::from_secs(3);
+
 /// Runs read at once.
 const PAGE: usize = 500;
 
@@ -191,9 +194,14 @@ impl Keeper {
                 stops.lanes.cancel();
                 serving.await.map(|()| true)
             }
+            () = worker.draining() => {
+                tracing::info!(worker = %worker.id, "somebody asked this worker to end");
+                self.stops.lanes.cancel();
+                serving.await.map(|()| false)
+            }
         };
         match served {
-            Ok(true) => worker.abandon().await,
+            Ok(true) => drop(tokio::time::timeout(LAST, worker.abandon()).await),
             _ => worker.shutdown().await,
         }
         served.map_err(|error| lanes_fault(&error.to_string()))

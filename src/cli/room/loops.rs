@@ -102,7 +102,8 @@ fn archiver(instance: &Instance) -> Archiver {
 
 fn sweeper(instance: &Instance) -> Sweeper {
     let World { spool, clock, .. } = instance.world.clone();
-    Sweeper::new(instance.retention, instance.rows(), instance.artifacts(), spool, clock)
+    let segments = instance.world.segments.clone();
+    Sweeper::new(instance.retention, instance.rows(), instance.artifacts(), spool, clock).with_segments(segments)
 }
 
 async fn shipped(runbooks: Runbooks) {

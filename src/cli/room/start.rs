@@ -85,7 +85,7 @@ pub async fn start(context: &Context, parts: &Parts) -> Result<Started, Fault> {
     // Taken before anything is opened, so that a start that is refused changes nothing.
     let lock = if config.database.is_none() { Some(door::lock(config).await?) } else { None };
     let door = Door::open(config, parts).await?;
-    let mut instance = Instance::open_patiently(context, parts.wait.duration()).await?;
+    let mut instance = Instance::open_patiently(context, parts.wait.duration(), parts.worker.is_some()).await?;
     // Runs under way wait for a store that is full or away, instead of being given up.
     instance.world.limits.patient = true;
     let mut started = build(config, parts, instance, (lock, door)).await?;

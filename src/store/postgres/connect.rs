@@ -145,8 +145,8 @@ impl PgConfig {
         self.bare_options().options(settings)
     }
 
-    /// Without settings: poolers refuse them.
-    pub(super) fn bare_options(&self) -> PgConnectOptions {
+    /// The same through a pooler: without settings, which it refuses.
+    pub fn bare_options(&self) -> PgConnectOptions {
         let options = match self.options.get_application_name() {
             Some(_) => self.options.clone(),
             None => self.options.clone().application_name("opsroom"),

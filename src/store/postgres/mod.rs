@@ -35,6 +35,7 @@ mod reads;
 mod records;
 mod rows;
 mod runbooks;
+mod segments;
 mod sessions;
 mod signals;
 mod types;

@@ -1,0 +1,110 @@
+//! An instance on a database.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{Background, Files, Instance, Ledger, Ports};
+use crate::{
+    cli::{
+        Context,
+        config::{Config, DatabaseConfig},
+        fault::Fault,
+        out::Out,
+    },
+    control::{LeaseConfig, Segments},
+    ports::{Ids, StoreError},
+    queue::{NotifyConfig, NotifyQueue},
+    store::{PgStore, Pooling},
+    system::{OffsetClock, RandomIds},
+};
+
+/// Between two tries to reach the database at the start.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// How often it is told that it is waited for.
+const PROGRESS: Duration = Duration::from_secs(5);
+
+/// What workers of a database have besides those of a data folder.
+#[derive(Debug, Clone)]
+pub struct Fleet {
+    pub lease: LeaseConfig,
+    /// The time in the database; its offset is told by the beats.
+    pub time: Arc<OffsetClock>,
+}
+
+impl Instance {
+    /// Opens what the configuration names, for a process that stays: it brings the schema of a database up to date,
+    /// and waits for one that cannot be reached. `listens`: somebody here waits for runs.
+    pub async fn open_patiently(context: &Context, wait: Duration, listens: bool) -> Result<Instance, Fault> {
+        match &context.config.database {
+            Some(database) => {
+                let store = reach(&context.out, database, wait).await?;
+                Instance::of_database(&context.config, store, listens)
+            }
+            None => Instance::of_folder(&context.config).await,
+        }
+    }
+
+    pub(super) fn of_database(config: &Config, store: PgStore, listens: bool) -> Result<Instance, Fault> {
+        let Some(database) = &config.database else {
+            return Err(Fault::internal("INTERNAL", "no database is named"));
+        };
+        Instance::create_folder(config)?;
+        let files = Files::open(config)?;
+        let background = Background::default();
+        let pooled = store.pooling() == Pooling::Transaction;
+        let notify = NotifyConfig {
+            connection: if pooled { database.postgres.bare_options() } else { database.postgres.session_options() },
+            listens: listens && !pooled,
+            name: RandomIds.worker_id().to_string(),
+        };
+        if listens && pooled {
+            tracing::info!("a pooler in transaction mode is in between: runs are looked for once a second");
+        }
+        let queue = NotifyQueue::start(notify, &background.tasks, background.stop.clone());
+        let ledger = Ledger::Database(Arc::new(store), database.postgres.place().into());
+        let time = Arc::new(OffsetClock::new());
+        let ports = Ports {
+            segments: Segments::new(ledger.rows(), files.artifacts.clone()),
+            ledger,
+            queue: Arc::new(queue),
+            clock: time.clone(),
+            fleet: Some(Fleet { lease: database.lease, time }),
+            background,
+        };
+        Instance::compose(config, files, ports)
+    }
+}
+
+/// Opens the database, again and again while it cannot be reached.
+async fn reach(out: &Out, database: &DatabaseConfig, wait: Duration) -> Result<PgStore, Fault> {
+    let place = database.postgres.place();
+    let deadline = Instant::now() + wait;
+    let mut tell_at = Instant::now();
+    loop {
+        let error = match PgStore::open(&database.postgres).await {
+            Ok(store) => return Ok(store),
+            Err(error) => error,
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        if !may_pass(&error) || left.is_zero() {
+            return Err(unreachable(&place, wait, &error));
+        }
+        if tell_at <= Instant::now() {
+            tell_at = Instant::now() + PROGRESS;
+            out.message(format!("waiting for the database {place}, {} s at most: {error}", left.as_secs() + 1));
+        }
+        tokio::time::sleep(PAUSE.min(left)).await;
+    }
+}
+
+/// Whether the same call may succeed when the database is up.
+fn may_pass(error: &StoreError) -> bool {
+    matches!(error, StoreError::Busy(_) | StoreError::Unavailable(_))
+}
+
+fn unreachable(place: &str, wait: Duration, error: &StoreError) -> Fault {
+    Fault::internal("DATABASE_UNAVAILABLE", format!("the database {place} could not be used for {wait:?}: {error}"))
+        .help("is it up, and are DATABASE_URL, the role and the network right? --wait gives it more time")
+}
