@@ -9,10 +9,12 @@ mod guard;
 mod listing;
 mod memory;
 mod postgres;
+mod seed;
 mod signal;
 mod sqlite;
 mod text;
 
 pub use memory::MemoryStore;
 pub use postgres::{BadUrl, MigrationState, PgConfig, PgSchema, PgStore, Pooling, SCHEMES as POSTGRES_SCHEMES};
-pub use sqlite::{EndedRun, SqliteStore};
+pub use seed::EndedRun;
+pub use sqlite::SqliteStore;

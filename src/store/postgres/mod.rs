@@ -35,6 +35,7 @@ mod reads;
 mod records;
 mod rows;
 mod runbooks;
+mod seed;
 mod segments;
 mod sessions;
 mod signals;
@@ -65,7 +66,7 @@ use crate::{
         Beat, ClaimRequest, CommitAnswer, Creation, ExpiredWorkers, Idempotency, LiveCount, NewRun, Page, RunCommit,
         RunFilter, RunRow, SignalKind, SignalRow, StepRow, Store, StoreError, StoredEvent, WorkerRow, WorkerState,
     },
-    store::listing,
+    store::{listing, seed::EndedRun},
 };
 
 /// A store in a PostgreSQL database. Cheap to share in an `Arc`.
@@ -95,6 +96,11 @@ impl PgStore {
         connection.close().await.ok();
         current.map_err(|error| at(config, error))?;
         Ok(PgStore { link: Link::new(config, pooling) })
+    }
+
+    /// Writes ended runs, for measurements on a store that is full; their plans are stored.
+    pub async fn seed(&self, runs: &[EndedRun]) -> Result<(), StoreError> {
+        seed::seed(self, runs).await
     }
 
     /// Waits for what is in progress and closes the connections.

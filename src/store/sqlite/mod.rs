@@ -37,7 +37,6 @@ use sqlx::{
     sqlite::{SqliteArguments, SqliteRow},
 };
 
-pub use self::seed::EndedRun;
 use self::{
     arguments::{Hex, arguments, hex_list, id},
     errors::store_error,
@@ -50,7 +49,7 @@ use crate::{
         Beat, ClaimRequest, CommitAnswer, Creation, ExpiredWorkers, Idempotency, LiveCount, NewRun, Page, RunCommit,
         RunFilter, RunRow, SignalKind, SignalRow, StepRow, Store, StoreError, StoredEvent, WorkerRow, WorkerState,
     },
-    store::{listing, signal},
+    store::{listing, seed::EndedRun, signal},
 };
 
 /// A store in one file that several processes of one machine may share.
