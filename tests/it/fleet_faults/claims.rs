@@ -31,17 +31,30 @@ const BATCH: u128 = 20;
 
 /// What the database has counted.
 pub struct Counted {
-    pub deadlocks: i64,
-    pub transactions: i64,
+    deadlocks: i64,
+    /// Whatever was refused or given up, and so every statement that had to be repeated.
+    rollbacks: i64,
+    transactions: i64,
+}
+
+impl Counted {
+    /// Less than one of a hundred was for nothing.
+    pub fn check(&self) -> String {
+        let Counted { deadlocks, rollbacks, transactions } = self;
+        let said = format!("{deadlocks} deadlocks and {rollbacks} rollbacks in {transactions} transactions");
+        assert!(rollbacks * 100 < *transactions, "{said}");
+        said
+    }
 }
 
 /// The statistics of a database, once they are written down.
 pub async fn counted(database: &TestDatabase) -> Counted {
     let mut connection: PgConnection = database.connect().await;
-    let sql = "SELECT deadlocks, xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()";
+    let sql = "SELECT deadlocks, xact_rollback, xact_commit + xact_rollback FROM pg_stat_database \
+               WHERE datname = current_database()";
     sqlx::query("SELECT pg_stat_force_next_flush()").execute(&mut connection).await.unwrap();
-    let (deadlocks, transactions) = sqlx::query_as(sql).fetch_one(&mut connection).await.unwrap();
-    Counted { deadlocks, transactions }
+    let (deadlocks, rollbacks, transactions) = sqlx::query_as(sql).fetch_one(&mut connection).await.unwrap();
+    Counted { deadlocks, rollbacks, transactions }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -76,15 +89,13 @@ async fn none_is_stuck_and_none_claimed_twice() {
     assert_eq!((u128::try_from(all).unwrap(), claims.len() as u128), (created, created));
     a.close().await;
     b.close().await;
-    let Counted { deadlocks, transactions } = counted(&database).await;
+    let counted = counted(&database).await.check();
     figure(
         "claims",
         format!(
-            "{CLAIMERS} claimers, {CREATORS} creators, {span:?}: {created} runs, each claimed once and ended; \
-             {deadlocks} deadlocks in {transactions} transactions"
+            "{CLAIMERS} claimers, {CREATORS} creators, {span:?}: {created} runs, each claimed once and ended; {counted}"
         ),
     );
-    assert!(deadlocks * 100 < transactions, "{deadlocks} deadlocks in {transactions} transactions");
 }
 
 pub async fn open(database: &TestDatabase) -> Arc<PgStore> {

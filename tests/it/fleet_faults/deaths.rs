@@ -56,19 +56,40 @@ impl Scene {
         self.runs += count;
     }
 
-    /// There are always so many runs that nobody has begun.
+    /// There are always some runs that anybody may claim.
     async fn keep_busy(&mut self) {
-        if self.fleet.open_runs().await < i64::try_from((self.workers.len() + 1) * SLOTS).unwrap() {
-            self.submit(4 * SLOTS).await;
+        let sql = "SELECT count(*) FROM runs WHERE claimable";
+        let waiting: i64 = sqlx::query_scalar(sql).fetch_one(&mut self.fleet.connect().await).await.unwrap();
+        if waiting < i64::try_from(SLOTS).unwrap() {
+            self.submit(2 * SLOTS).await;
         }
     }
 
     /// Waits until a worker has steps under way.
-    async fn until_at_work(&self, worker: &str) {
-        until_within("the worker has steps under way", 10 * lease(), async || {
-            running(&self.fleet, worker).await.len() >= 2
-        })
-        .await;
+    async fn until_at_work(&mut self, worker: &str) {
+        let since = Instant::now();
+        while running(&self.fleet, worker).await.len() < 2 {
+            assert!(since.elapsed() < 10 * lease(), "worker {worker} does nothing");
+            self.keep_busy().await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Waits until workers have steps under way that nothing but the end of the lease ends in time.
+    async fn until_slow(&mut self, workers: &[String]) {
+        let span = 2 * lease();
+        self.journal.slow_down(span);
+        for worker in workers {
+            self.until_at_work(worker).await;
+        }
+        let slow = format!("sleep {} ", span.as_secs_f64());
+        for worker in workers {
+            until_within("the worker has slow steps under way", 5 * span, async || {
+                steps_of(worker).iter().filter(|process| process.command == slow).count() >= 2
+            })
+            .await;
+        }
+        self.journal.speed_up();
     }
 
     async fn id(&self, worker: usize) -> String {
@@ -191,9 +212,7 @@ async fn a_stopped_worker_begins_and_writes_nothing_more() {
         scene.keep_busy().await;
         let (alone, whole) = ((2 * round) % 4, (2 * round + 1) % 4);
         let ids = [scene.id(alone).await, scene.id(whole).await];
-        for id in &ids {
-            scene.until_at_work(id).await;
-        }
+        scene.until_slow(&ids).await;
         let machine = carriers(&[&scene.fleet.world.path(&format!("worker-{whole}")).display().to_string(), &ids[1]]);
         let at = scene.fleet.now().await;
         let since = Instant::now();
@@ -260,7 +279,7 @@ async fn a_worker_that_is_cut_off_fences_itself() {
     for _ in 0..rounds {
         scene.keep_busy().await;
         let id = scene.id(1).await;
-        scene.until_at_work(&id).await;
+        scene.until_slow(std::slice::from_ref(&id)).await;
         let owned = running(&scene.fleet, &id).await;
         let (at, since) = (scene.fleet.now().await, Instant::now());
         proxy.set(Mode::Stalled);

@@ -27,7 +27,7 @@ pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The lease of every day is short, so that a test of every day is; a soak has the usual one.
 pub fn lease() -> Duration {
-    if is_soak() { Duration::from_secs(10) } else { Duration::from_secs(3) }
+    if is_soak() { Duration::from_secs(10) } else { Duration::from_secs(5) }
 }
 
 const KEY: &str = "opsroom_0123456789abcdefghijklmnopqrstuvwxyz";

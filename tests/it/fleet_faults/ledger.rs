@@ -19,6 +19,7 @@ pub struct Journal {
     script: PathBuf,
     begun: PathBuf,
     ended: PathBuf,
+    slow: PathBuf,
 }
 
 /// A line of the journal: which worker executed it, and when it began, in microseconds.
@@ -32,12 +33,26 @@ pub struct Line {
 impl Journal {
     pub fn new(fleet: &Fleet) -> Journal {
         let path = |name: &str| fleet.world.path(name);
-        let journal = Journal { script: path("work.sh"), begun: path("begun"), ended: path("ended") };
+        let journal =
+            Journal { script: path("work.sh"), begun: path("begun"), ended: path("ended"), slow: path("slow") };
         let line = "printf '%s %s %s %s %s\\n' \"$OPSROOM_RUN_ID\" \"$OPSROOM_STEP\" \"$OPSROOM_ATTEMPT\" \
                     \"$OPSROOM_WORKER\" \"${EPOCHREALTIME/[.,]/}\"";
         let (begun, ended) = (journal.begun.display(), journal.ended.display());
-        std::fs::write(&journal.script, format!("{line} >> '{begun}'\nsleep \"$1\"\n{line} >> '{ended}'\n")).unwrap();
+        let slow = journal.slow.display();
+        let pause = format!("if [ \"$OPSROOM_ATTEMPT\" = 1 ] && [ -s '{slow}' ]; then sleep \"$(cat '{slow}')\"; fi");
+        let script = format!("{line} >> '{begun}'\n{pause}\nsleep \"$1\"\n{line} >> '{ended}'\n");
+        std::fs::write(&journal.script, script).unwrap();
         journal
+    }
+
+    /// From now on first attempts take so much longer.
+    pub fn slow_down(&self, by: std::time::Duration) {
+        std::fs::write(&self.slow, by.as_secs_f64().to_string()).unwrap();
+    }
+
+    /// From now on they are as fast as ever.
+    pub fn speed_up(&self) {
+        std::fs::write(&self.slow, "").unwrap();
     }
 
     /// A chain of steps that keep the journal; each may be repeated, and takes `seconds`.

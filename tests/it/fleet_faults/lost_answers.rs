@@ -128,20 +128,22 @@ async fn clients_see_each_run_once() {
         let of = [CREATE, CLAIM, COMMIT, SIGNAL][number % 4];
         proxy.lose_answers_of(of, 1);
         if of == SIGNAL {
-            cancelled.extend(cancel_one(&api, number).await);
+            cancelled.push(cancel_one(&api, 1_000_000 + number).await);
         }
         until_within("an answer is lost", PATIENCE, async || proxy.to_lose() == 0).await;
     }
     let told = load.stop().await;
     fleet.until_all_ended().await;
     let ledger = Ledger::read(&fleet).await;
-    let made = told.made();
+    let mut made = told.made();
+    made.extend(cancelled.iter().map(|(number, run, _)| (*number, run.clone())));
     let unheard = ledger.check_numbers(made.iter().map(|(number, run)| (*number, &**run)));
     let said = ledger.check(&journal);
     let sql = "SELECT r.id::text, count(*) FROM run_signals s JOIN runs r ON r.key = s.run_key GROUP BY r.id";
     let signals: BTreeMap<String, i64> =
         sqlx::query_as(sql).fetch_all(&mut fleet.connect().await).await.unwrap().into_iter().collect();
-    let wanted: BTreeMap<String, i64> = cancelled.iter().map(|run| (run.clone(), 1)).collect();
+    let acknowledged = cancelled.into_iter().filter(|(_, _, is_acknowledged)| *is_acknowledged);
+    let wanted: BTreeMap<String, i64> = acknowledged.map(|(_, run, _)| (run, 1)).collect();
     figure(
         "fleet-lost-answers",
         format!(
@@ -156,11 +158,11 @@ async fn clients_see_each_run_once() {
     assert_eq!(signals, wanted, "each acknowledged cancel is there, once");
 }
 
-/// Starts a run and cancels it; its id if that was acknowledged.
-async fn cancel_one(api: &Api, number: usize) -> Option<String> {
-    let run = api.create("chain", 1_000_000 + number, None).await.unwrap();
+/// Starts a run and cancels it; whether that was acknowledged.
+async fn cancel_one(api: &Api, number: usize) -> (usize, String, bool) {
+    let run = api.create("chain", number, None).await.unwrap();
     let body = json!({"reason": format!("number {number}")});
     let answer = api.post(&format!("/v1/runs/{run}/cancel"), &body, None).await.unwrap();
     assert!([202, 409].contains(&answer.status), "{answer:?}");
-    (answer.status == 202).then_some(run)
+    (number, run, answer.status == 202)
 }

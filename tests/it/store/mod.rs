@@ -163,6 +163,7 @@ conformance! {
         old_answers_are_pruned;
     races:
         no_run_is_claimed_twice,
+        claim_against_signal,
         park_against_signal,
         commit_against_requeue,
         lost_replies,
