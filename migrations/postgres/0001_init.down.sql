@@ -5,4 +5,5 @@ DROP TABLE run_steps;
 DROP TABLE run_events;
 DROP TABLE run_inputs;
 DROP TABLE runs;
+DROP FUNCTION runs_forget_events;
 DROP TABLE plans;

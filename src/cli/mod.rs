@@ -9,6 +9,7 @@ mod bench;
 mod cancel;
 mod completions;
 mod config;
+mod doctor;
 mod document;
 mod events;
 mod explain;
@@ -20,6 +21,7 @@ mod leftovers;
 mod live;
 mod loading;
 mod logs;
+mod migrate;
 mod named;
 mod open;
 mod out;
@@ -116,6 +118,8 @@ enum Command {
     Cancel(cancel::Options),
     Resolve(resolve::Options),
     Recover(recover::Options),
+    Migrate(migrate::Options),
+    Doctor(doctor::Options),
     Bench(bench::Options),
     Init(init::Options),
     Version(version::Options),
@@ -134,6 +138,8 @@ impl Command {
             Command::Plan(_) => "plan",
             Command::Explain(_) => "explain",
             Command::Recover(_) => "recover",
+            Command::Migrate(_) => "migrate",
+            Command::Doctor(_) => "doctor",
             Command::Bench(_) => "bench",
             Command::Init(_) => "init",
             Command::Version(_) => "version",
@@ -169,6 +175,8 @@ impl Command {
             Command::Cancel(options) => cancel::execute(context, options),
             Command::Resolve(options) => resolve::execute(context, options),
             Command::Recover(options) => recover::execute(context, options),
+            Command::Migrate(options) => migrate::execute(context, options),
+            Command::Doctor(options) => doctor::execute(context, options),
             Command::Bench(options) => bench::execute(context, options),
             Command::Init(options) => init::execute(context, options),
             Command::Version(options) => Ok(version::execute(context, options)),

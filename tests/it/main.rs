@@ -15,9 +15,14 @@ mod events;
 mod faults;
 #[cfg(test)]
 #[cfg(target_os = "linux")]
+mod fleet;
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod fleet_faults;
 #[cfg(test)]
 mod generated;
+#[cfg(test)]
+mod machines;
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod processes;

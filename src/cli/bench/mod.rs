@@ -4,6 +4,7 @@
 //! over HTTP from this process.
 
 mod floor;
+mod ground;
 mod rig;
 mod room;
 mod seed;

@@ -1,4 +1,4 @@
-//! The system under test: the embedded one, with a probe around its actions.
+//! The system under test: server and worker in one process, with a probe around its actions.
 
 use std::{
     path::Path,
@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::BenchError;
+use super::{BenchError, ground::Rows};
 use crate::{
     actions::Registry,
     control::{
@@ -22,7 +22,6 @@ use crate::{
     ports::{AttemptContext, Executor, Executors, Ids, Trigger},
     queue::ChannelQueue,
     runbook::Plan,
-    store::SqliteStore,
     system::{
         EnvSecrets, FolderArtifacts, FolderBundles, FolderSpool, FolderWorkspaces, RandomIds, SecretMasks, SystemClock,
     },
@@ -33,7 +32,6 @@ use crate::{
 type Bodies = Arc<Mutex<Option<mpsc::UnboundedSender<Instant>>>>;
 
 pub(super) struct Rig {
-    pub store: Arc<SqliteStore>,
     runs: Runs,
     ended: mpsc::UnboundedReceiver<Arc<Ended>>,
     bodies: Bodies,
@@ -42,15 +40,15 @@ pub(super) struct Rig {
 }
 
 impl Rig {
-    /// A fresh system in `dir` with one lane of `slots` runs.
-    pub async fn start(dir: &Path, registry: Registry, slots: usize) -> Result<Rig, BenchError> {
-        let store = Arc::new(SqliteStore::open(&dir.join("bench.db")).await?);
+    /// A system on `rows` with one lane of `slots` runs; files are in `dir`.
+    pub fn start(dir: &Path, rows: &Rows, registry: Registry, slots: usize) -> Result<Rig, BenchError> {
+        let store = rows.store();
         let bodies = Bodies::default();
         let world = World {
             archives: Archives::default(),
             segments: Segments::default(),
             plans: Plans::new(store.clone()),
-            store: store.clone(),
+            store,
             queue: Arc::new(ChannelQueue::new()),
             feed: Arc::new(MemoryFeed::new()),
             spool: Arc::new(FolderSpool::new(dir.join("spool"))?),
@@ -60,6 +58,7 @@ impl Rig {
             masks: Arc::new(SecretMasks::default()),
             executors: Arc::new(Probed { registry, bodies: bodies.clone() }),
             workspaces: Arc::new(FolderWorkspaces::new(dir)),
+            snapshots: None,
             bundles: Arc::new(FolderBundles::new(
                 Arc::new(FolderArtifacts::new(dir.join("artifacts"))?),
                 dir.join("bundles"),
@@ -68,7 +67,7 @@ impl Rig {
             limits: Limits::default(),
         };
         let tasks = TaskTracker::new();
-        let committer = Committer::start(&world.store, 1, &tasks);
+        let committer = Committer::start(&world.store, rows.writers(), &tasks);
         let worker = RandomIds.worker_id();
         let owner = Owner::new(world.clone(), committer, worker);
         let (sender, ended) = mpsc::unbounded_channel();
@@ -78,7 +77,7 @@ impl Rig {
         let stopped = stop.clone();
         tasks.spawn(async move { lanes.serve(&LaneConfig { lanes: vec![Lane::A], slots }, stopped).await });
         let runs = Runs::new(world, TenantId::DEFAULT).hand_to(handoff);
-        Ok(Rig { store, runs, ended, bodies, stop, tasks })
+        Ok(Rig { runs, ended, bodies, stop, tasks })
     }
 
     /// Runs one plan and answers how long it took from the submit call to its recorded end.

@@ -1,7 +1,7 @@
 //! The workloads of steps: in this process, without a server.
 //!
-//! Every one is compiled YAML that goes through queue, apalis worker, owner, committer and a SQLite
-//! file. A ratio compares with a floor taken in the same run, because disks differ and change. Afterwards
+//! Every one is compiled YAML that goes through queue, apalis worker, owner, committer and store: a SQLite
+//! file, or a database of a PostgreSQL server. A ratio compares with a floor taken in the same run, because disks differ and change. Afterwards
 //! rows and events are counted, so that no figure stands for work that was not recorded.
 
 use std::{path::PathBuf, sync::Arc};
@@ -16,11 +16,15 @@ use super::{
         instance::supervisor_lock,
         processes::LazyProcesses,
     },
-    BenchError, workloads,
+    BenchError,
+    ground::Ground,
+    stats::rounded,
+    workloads,
 };
 use crate::{
     actions::{Deps, Registry},
     ports::Ids,
+    store::PgCounts,
     system::{FolderArtifacts, RandomIds},
 };
 
@@ -53,10 +57,15 @@ pub fn execute(context: &Context, kind: Kind, options: &Options) -> Result<u8, F
             base_env: config.processes.base_env.clone(),
             http: Arc::new(config.http.to_config()),
         });
+        let mut ground = Ground::make(&dir, config.database.as_ref().map(|database| &database.postgres)).await?;
         let mut task = JoinSet::new();
         let (options, place) = (options.clone(), dir.clone());
         // As a service would: on a thread of the runtime, not on the one that waits for it.
-        task.spawn(async move { workloads::measure(kind, &options, &place, registry).await });
+        task.spawn(async move {
+            let measured = workloads::measure(kind, &options, &place, &mut ground, registry).await;
+            ground.remove().await;
+            measured
+        });
         let measured = task.join_next().await;
         processes.stop().await;
         match measured {
@@ -101,16 +110,55 @@ pub struct Report {
     pub floor_ms: Option<f64>,
     /// `median_ms` over as many floors as the workload has steps (and one more for the end of a chain).
     pub ratio: Option<f64>,
+    /// What a step cost the server, runs and their beginnings and ends included.
+    pub per_step: Option<PerStep>,
     /// Steps and durable events found in the store afterwards.
     pub steps_recorded: u64,
     pub events_recorded: u64,
 }
 
+/// What a server had to do, divided by the number of steps.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct PerStep {
+    /// Sent by this process.
+    pub statements: f64,
+    /// Transactions that the server has committed, those that only read included.
+    pub commits: f64,
+    /// Rows inserted, updated and deleted.
+    pub rows_written: f64,
+    /// Bytes of the write-ahead log of the whole server.
+    pub wal_bytes: f64,
+}
+
+impl PerStep {
+    pub(super) fn between(
+        before: Option<PgCounts>,
+        after: Option<PgCounts>,
+        statements: Option<u64>,
+        steps: u64,
+    ) -> Option<PerStep> {
+        let (before, after) = (before?, after?);
+        let each = |count: u64| rounded(count as f64 / steps.max(1) as f64);
+        Some(PerStep {
+            statements: each(statements?),
+            commits: each(after.commits.saturating_sub(before.commits)),
+            rows_written: each(after.rows_written.saturating_sub(before.rows_written)),
+            wal_bytes: each(after.wal_bytes.saturating_sub(before.wal_bytes)).round(),
+        })
+    }
+}
+
 impl Report {
     fn to_text(&self) -> String {
         let number = |value: Option<f64>, unit: &str| value.map_or("-".to_owned(), |value| format!("{value}{unit}"));
+        let per_step = self.per_step.map_or(String::new(), |step| {
+            format!(
+                "\n  a step: {} statements, {} commits, {} rows, {} bytes of log",
+                step.statements, step.commits, step.rows_written, step.wal_bytes
+            )
+        });
         format!(
-            "{} on {}, {} samples\n  median {}  p95 {}  p99 {}\n  steps per second {}\n  floor {}  ratio {}\n  recorded: {} steps, {} events",
+            "{} on {}, {} samples\n  median {}  p95 {}  p99 {}\n  steps per second {}\n  floor {}  ratio {}{per_step}\n  recorded: {} steps, {} events",
             self.workload,
             self.store,
             self.samples,

@@ -11,9 +11,10 @@ use rustix::fs::statfs;
 
 use super::{
     BenchError, floor,
+    ground::Ground,
     rig::Rig,
     stats::{median, percentile, rounded},
-    steps::{Kind, Options, Report},
+    steps::{Kind, Options, PerStep, Report},
 };
 use crate::{
     actions::{Registry, catalog},
@@ -37,23 +38,36 @@ pub(super) fn is_tmpfs(dir: &Path) -> Result<bool, BenchError> {
     Ok(i128::from(kind) == i128::from(TMPFS_MAGIC))
 }
 
-/// Measures a workload with a database in `dir`.
-pub(super) async fn measure(kind: Kind, args: &Options, dir: &Path, registry: Registry) -> Result<Report, BenchError> {
+/// Measures a workload with files in `dir` and rows in `ground`.
+pub(super) async fn measure(
+    kind: Kind,
+    args: &Options,
+    dir: &Path,
+    ground: &mut Ground,
+    registry: Registry,
+) -> Result<Report, BenchError> {
     if is_tmpfs(dir)? {
         return Err(BenchError::Tmpfs(dir.to_owned()));
     }
     let slots = if kind == Kind::Throughput { 256 } else { 4 };
-    let mut rig = Rig::start(dir, registry, slots).await?;
     let plan = Arc::new(plan(kind, args)?);
     let steps = plan.steps.len();
+    let mut floors = ground.floors(FLOOR).await?;
+    let before = ground.counts().await?;
+    let rows = ground.open().await?;
+    let mut rig = Rig::start(dir, &rows, registry, slots)?;
     // The first run fills caches and pages; its time is nobody's.
     rig.once(&plan).await?;
-    let mut floors = rig.store.one_row_commit_floor(FLOOR).await?;
     let samples = sample(kind, args, &mut rig, &plan).await?;
-    floors.extend(rig.store.one_row_commit_floor(FLOOR).await?);
-    let runs = 1 + samples.len() * if kind == Kind::Throughput { RUNS } else { 1 };
-    let (steps_recorded, events_recorded) = recorded(&*rig.store, runs, steps).await?;
     rig.stop().await;
+    let statements = rows.statements();
+    rows.close().await?;
+    let after = ground.counts().await?;
+    floors.extend(ground.floors(FLOOR).await?);
+    let runs = 1 + samples.len() * if kind == Kind::Throughput { RUNS } else { 1 };
+    let rows = ground.open().await?;
+    let (steps_recorded, events_recorded) = recorded(&*rows.store(), runs, steps).await?;
+    rows.close().await?;
 
     let commit = median(&floors).unwrap_or_default();
     let middle = median(&samples).unwrap_or_default();
@@ -72,7 +86,7 @@ pub(super) async fn measure(kind: Kind, args: &Options, dir: &Path, registry: Re
     };
     Ok(Report {
         workload: name(kind),
-        store: "sqlite",
+        store: ground.name(),
         samples: samples.len(),
         median_ms: Some(rounded(middle)),
         p50_ms: percentile(&samples, 0.5).map(rounded),
@@ -81,6 +95,7 @@ pub(super) async fn measure(kind: Kind, args: &Options, dir: &Path, registry: Re
         steps_per_s: per_second.map(f64::round),
         floor_ms: Some(rounded(floor_ms)),
         ratio: ratio.map(rounded),
+        per_step: PerStep::between(before, after, statements, steps_recorded),
         steps_recorded,
         events_recorded,
     })

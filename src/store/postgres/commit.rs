@@ -39,13 +39,20 @@ pub(super) async fn commit(store: &PgStore, batch: &[RunCommit]) -> Result<Vec<C
     // Parts still to be written; a stack, so that halves need no recursion.
     let mut parts: Vec<Vec<usize>> = vec![(0..batch.len()).filter(|&index| answers[index].is_none()).collect()];
     let mut patience = PATIENCE;
-    while let Some(part) = parts.pop().filter(|part| !part.is_empty()) {
-        let commits: Vec<&RunCommit> = part.iter().map(|&index| &batch[index]).collect();
+    while let Some(part) = parts.pop() {
+        if part.is_empty() {
+            continue;
+        }
+        let mut commits: Vec<&RunCommit> = part.iter().map(|&index| &batch[index]).collect();
+        // The order in which the statement locks.
+        commits.sort_unstable_by_key(|commit| commit.run.0);
         match write(store, &commits).await {
             Ok(written) => {
                 let (held, rest): (Vec<_>, Vec<_>) =
                     part.iter().partition(|&&index| written.contains(&batch[index].run));
-                held.iter().for_each(|&index| answers[index] = Some(CommitAnswer::Committed));
+                for &index in &held {
+                    answers[index] = Some(CommitAnswer::Committed);
+                }
                 // A run may change between the statement and the look at its row, but not for ever.
                 patience = if held.is_empty() { patience - 1 } else { PATIENCE };
                 let rest = sort_out(store, batch, rest, &mut answers).await?;
@@ -119,7 +126,7 @@ fn running(commits: &[&RunCommit]) -> Result<PgArguments, StoreError> {
         column(commits, |commit| number(commit.sequence_head)),
         column(commits, |commit| At(commit.stamp_head)),
         column(commits, |commit| commit.needs_all_signals),
-        events.runs,
+        events.numbers,
         events.sequences,
         events.prevs,
         events.ats,
@@ -132,7 +139,7 @@ fn running(commits: &[&RunCommit]) -> Result<PgArguments, StoreError> {
 /// The arguments of `commit_leaving.sql`: those of `commit_running.sql`, and what it adds to them.
 fn leaving(commits: &[&RunCommit]) -> Result<PgArguments, StoreError> {
     let mut arguments = running(commits)?;
-    let steps = Steps::of(commits.iter().map(|commit| (commit.run, &*commit.steps)));
+    let steps = Steps::of(commits.iter().map(|commit| &*commit.steps));
     let claimable = |commit: &RunCommit| commit.waiting_on == Some(WaitingOn::Capacity);
     let parked = |commit: &RunCommit| commit.status == RunStatus::Queued && !claimable(commit);
     arguments::extend!(
@@ -144,7 +151,7 @@ fn leaving(commits: &[&RunCommit]) -> Result<PgArguments, StoreError> {
         column(commits, |commit| keeps(commit)),
         column(commits, |commit| commit.status.is_ended().then_some(At(commit.at))),
         column(commits, |commit| { commit.error.as_ref().filter(|_| commit.status.is_ended()).map(arguments::json) }),
-        steps.runs,
+        steps.numbers,
         steps.indexes,
         steps.ids,
         steps.uses,

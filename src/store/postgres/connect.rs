@@ -19,9 +19,9 @@ const ACQUIRE: Duration = Duration::from_secs(5);
 /// How long the first connection may take.
 const FIRST: Duration = Duration::from_secs(10);
 /// A connection that nobody has used for so long is closed.
-const IDLE: Duration = Duration::from_secs(600);
+const IDLE: Duration = Duration::from_mins(10);
 /// Old connections are replaced, so that a balancer or a failover spreads them anew.
-const LIFETIME: Duration = Duration::from_secs(1_800);
+const LIFETIME: Duration = Duration::from_mins(30);
 
 /// URL schemes that mean PostgreSQL. The last one is what Python services have in their environment.
 pub const SCHEMES: [&str; 3] = ["postgres", "postgresql", "postgresql+asyncpg"];
@@ -64,6 +64,8 @@ pub enum Pooling {
 /// How to reach a PostgreSQL database. Its `Debug` form has no password.
 #[derive(Clone)]
 pub struct PgConfig {
+    /// As it was given.
+    url: String,
     options: PgConnectOptions,
     pub pooling: Pooling,
     /// Connections at most. Every one is a process of the server: default is [`PgConfig::default_pool`].
@@ -105,6 +107,7 @@ impl PgConfig {
         let options = PgConnectOptions::from_str(&format!("postgres://{target}?{kept}"))
             .map_err(|_| BadUrl("it is not of the form postgres://user:password@host:port/database".to_owned()))?;
         Ok(PgConfig {
+            url: url.to_owned(),
             options: verified(options, &kept),
             pooling,
             pool: PgConfig::default_pool(),
@@ -120,6 +123,23 @@ impl PgConfig {
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         let size = u32::try_from(cores.saturating_mul(2).saturating_add(1)).unwrap_or(5);
         NonZeroU32::new(size.clamp(5, 32)).unwrap_or(NonZeroU32::MIN)
+    }
+
+    /// The same server and role, another database, whose name is a plain word.
+    pub fn in_database(&self, name: &str) -> Result<PgConfig, BadUrl> {
+        let (server, query) = self.url.split_once('?').unwrap_or((&self.url, ""));
+        let (scheme, rest) = server.split_once("://").unwrap_or_default();
+        let authority = rest.split_once('/').map_or(rest, |(authority, _)| authority);
+        let kept: Vec<&str> =
+            query.split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("dbname=")).collect();
+        let mark = if kept.is_empty() { "" } else { "?" };
+        let config = PgConfig::from_url(&format!("{scheme}://{authority}/{name}{mark}{}", kept.join("&")))?;
+        Ok(PgConfig { url: config.url, options: config.options, ..self.clone() })
+    }
+
+    /// The URL with its password: for the environment of a process of ours, never for people or logs.
+    pub fn secret_url(&self) -> &str {
+        &self.url
     }
 
     /// Shown in the server's list of connections; default `opsroom`.
@@ -154,7 +174,7 @@ impl PgConfig {
         options.extra_float_digits(None).log_statements(LevelFilter::Off).log_slow_statements(LevelFilter::Warn, SLOW)
     }
 
-    fn settings(&self) -> [(&'static str, String); 5] {
+    fn settings(&self) -> [(&'static str, String); 7] {
         [
             ("statement_timeout", millis(self.statement_timeout)),
             ("lock_timeout", millis(self.lock_timeout)),
@@ -163,6 +183,12 @@ impl PgConfig {
             ("default_transaction_isolation", "read committed".to_owned()),
             // Compiling a plan costs more than any of these statements runs.
             ("jit", "off".to_owned()),
+            // For small arrays the planner thinks that a plan for their very values is cheaper, and plans every
+            // commit anew: that takes longer than the commit (docs/benchmarks.md).
+            ("plan_cache_mode", "force_generic_plan".to_owned()),
+            // A plan that was made while a table was small would read all of it, and goes on doing so while the table
+            // grows, until somebody analyzes it.
+            ("enable_seqscan", "off".to_owned()),
         ]
     }
 
@@ -170,7 +196,8 @@ impl PgConfig {
     pub(super) fn begin(&self) -> String {
         format!(
             "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = {}; SET LOCAL lock_timeout = {}; \
-             SET LOCAL idle_in_transaction_session_timeout = {}; SET LOCAL jit = off",
+             SET LOCAL idle_in_transaction_session_timeout = {}; SET LOCAL jit = off; \
+             SET LOCAL enable_seqscan = off",
             millis(self.statement_timeout),
             millis(self.lock_timeout),
             millis(self.idle_in_transaction_timeout)
@@ -335,6 +362,19 @@ mod tests {
         assert!(matches!(mode("sslmode=require&sslrootcert=/ca.pem"), PgSslMode::VerifyCa));
         assert!(matches!(mode("sslmode=verify-full"), PgSslMode::VerifyFull));
         assert!(matches!(mode(""), PgSslMode::Prefer));
+    }
+
+    #[test]
+    fn another_database_of_the_same_server() {
+        let moved = |url: &str| {
+            let config = PgConfig::from_url(url).unwrap().in_database("bench_1").unwrap();
+            (config.place(), config.secret_url().to_owned())
+        };
+        assert_eq!(
+            moved("postgres://me:s3cret@db:6543/ops?sslmode=disable&dbname=x"),
+            ("db:6543/bench_1".to_owned(), "postgres://me:s3cret@db:6543/bench_1?sslmode=disable".to_owned())
+        );
+        assert_eq!(moved("postgresql+asyncpg://me@db").0, "db:5432/bench_1");
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub(super) fn number(number: u64) -> i64 {
 #[derive(Default)]
 pub(super) struct Events {
     pub(super) runs: Vec<Uuid>,
+    /// The places of their runs among what was given, from 1.
+    pub(super) numbers: Vec<i32>,
     pub(super) sequences: Vec<i64>,
     pub(super) prevs: Vec<i64>,
     pub(super) ats: Vec<At>,
@@ -42,9 +44,10 @@ pub(super) struct Events {
 impl Events {
     pub(super) fn of<'a>(events: impl Iterator<Item = (RunId, &'a [StoredEvent])>) -> Events {
         let mut rows = Events::default();
-        for (run, events) in events {
+        for (place, (run, events)) in (1..).zip(events) {
             for event in events {
                 rows.runs.push(run.0);
+                rows.numbers.push(place);
                 rows.sequences.push(number(event.sequence));
                 rows.prevs.push(number(event.prev));
                 rows.ats.push(At(event.at));
@@ -84,7 +87,8 @@ impl Labels {
 /// Rows of `run_steps`.
 #[derive(Default)]
 pub(super) struct Steps {
-    pub(super) runs: Vec<Uuid>,
+    /// The places of their commits among what was given, from 1.
+    pub(super) numbers: Vec<i32>,
     pub(super) indexes: Vec<i64>,
     pub(super) ids: Vec<String>,
     pub(super) uses: Vec<String>,
@@ -97,11 +101,11 @@ pub(super) struct Steps {
 }
 
 impl Steps {
-    pub(super) fn of<'a>(steps: impl Iterator<Item = (RunId, &'a [StepRow])>) -> Steps {
+    pub(super) fn of<'a>(steps: impl Iterator<Item = &'a [StepRow]>) -> Steps {
         let mut rows = Steps::default();
-        for (run, steps) in steps {
+        for (place, steps) in (1..).zip(steps) {
             for step in steps {
-                rows.runs.push(run.0);
+                rows.numbers.push(place);
                 rows.indexes.push(i64::from(step.step.0));
                 rows.ids.push(stored(&step.id).into_owned());
                 rows.uses.push(stored(&step.uses).into_owned());

@@ -3,7 +3,7 @@
 
 use std::{
     io,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
@@ -55,6 +55,7 @@ pub(super) struct Link {
     /// Whether every statement is a transaction of its own (see [`Pooling::Transaction`]).
     pooled: AtomicBool,
     begin: String,
+    sent: AtomicU64,
     patience: Duration,
 }
 
@@ -64,6 +65,7 @@ impl Link {
             pool: connect::pool(config, pooling),
             pooled: AtomicBool::new(pooling == Pooling::Transaction),
             begin: config.begin(),
+            sent: AtomicU64::new(0),
             patience: config.statement_timeout.saturating_add(GRACE),
         }
     }
@@ -131,6 +133,7 @@ impl Link {
         Statement { sql, persistent }: Statement,
         arguments: PgArguments,
     ) -> Result<Vec<PgRow>, sqlx::Error> {
+        self.sent.fetch_add(1, Ordering::Relaxed);
         let query = sqlx::query_with(sql, arguments).persistent(persistent);
         // Behind a pooler parsing and execution, which are two exchanges, reach the same server connection only
         // within a transaction.
@@ -149,6 +152,10 @@ impl Link {
     /// What is between here and the server.
     pub(super) fn pooling(&self) -> Pooling {
         if self.pooled.load(Ordering::Relaxed) { Pooling::Transaction } else { Pooling::Session }
+    }
+
+    pub(super) fn statements(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
     }
 
     /// Connections that are open, and those of them that nobody uses.

@@ -20,15 +20,18 @@
 mod archives;
 mod arguments;
 mod artifacts;
+mod checks;
 mod commit;
 mod connect;
 mod counts;
 mod create;
+mod doctor;
 mod errors;
 mod idempotency;
 mod inserts;
 mod link;
 mod list;
+mod measure;
 mod migrate;
 mod probe;
 mod reads;
@@ -58,7 +61,8 @@ use self::{
 };
 pub use self::{
     connect::{BadUrl, PgConfig, Pooling, SCHEMES},
-    migrate::MigrationState,
+    doctor::examine_postgres,
+    measure::PgCounts,
 };
 use crate::{
     model::{Digest, Epoch, Lane, Micros, RunId, RunStatus, TenantId, WaitingOn, WorkerId},
@@ -66,7 +70,7 @@ use crate::{
         Beat, ClaimRequest, CommitAnswer, Creation, ExpiredWorkers, Idempotency, LiveCount, NewRun, Page, RunCommit,
         RunFilter, RunRow, SignalKind, SignalRow, StepRow, Store, StoreError, StoredEvent, WorkerRow, WorkerState,
     },
-    store::{listing, seed::EndedRun},
+    store::{listing, schema::MigrationState, seed::EndedRun},
 };
 
 /// A store in a PostgreSQL database. Cheap to share in an `Arc`.
@@ -118,6 +122,11 @@ impl PgStore {
         self.link.usage()
     }
 
+    /// Statements that were sent so far.
+    pub fn statements(&self) -> u64 {
+        self.link.statements()
+    }
+
     /// Runs a statement that may be carried out twice; passing errors are repeated.
     async fn rows(&self, sql: &'static str, arguments: PgArguments) -> Result<Vec<PgRow>, StoreError> {
         self.link.rows(sql, arguments).await
@@ -149,6 +158,22 @@ impl PgSchema {
     /// What this build knows, and what of it the database has. A newer schema is `Unavailable`.
     pub async fn status(&mut self) -> Result<Vec<MigrationState>, StoreError> {
         migrate::status(&mut self.connection).await
+    }
+
+    /// Applies the next migration, if there is one; answers its name. Of processes that do it at the same time each
+    /// migration is applied by one.
+    pub async fn step_up(&mut self) -> Result<Option<&'static str>, StoreError> {
+        migrate::step_up(&mut self.connection).await
+    }
+
+    /// Takes back the last migration with all data that only it holds; answers its name.
+    pub async fn step_down(&mut self) -> Result<Option<&'static str>, StoreError> {
+        migrate::step_down(&mut self.connection).await
+    }
+
+    /// The workers that a change of the schema would pull the ground from under.
+    pub async fn live_workers(&mut self) -> Result<Vec<String>, StoreError> {
+        migrate::live_workers(&mut self.connection).await
     }
 
     /// Brings the schema up to this build's version; answers the names of what was applied.
