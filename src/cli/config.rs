@@ -30,9 +30,6 @@ pub struct Config {
     pub processes: ProcessConfig,
     pub http: HttpSection,
     pub server: ServerConfig,
-    /// `OPSROOM_LEASE`: how long a worker counts as living after a heartbeat, `10s` by default. How often it beats, and
-    /// when it gives up, follows from it.
-    pub lease: LeaseConfig,
     /// The database of a fleet; without one, everything is in the data folder.
     pub database: Option<DatabaseConfig>,
     /// Who works here, for the trigger of runs and for signals.
@@ -210,7 +207,6 @@ impl Config {
                 key: variables.text("OPSROOM_KEY").map(key).transpose()?,
                 key_file: variables.path("OPSROOM_KEY_FILE"),
             },
-            lease: lease(variables)?,
             database: database(variables, globals)?,
             actor: variables.text("USER").or(variables.text("LOGNAME")).unwrap_or("unknown").to_owned(),
             has_display: cfg!(target_os = "macos")
@@ -261,6 +257,7 @@ fn key(text: &str) -> Result<Key, Fault> {
 
 /// The database that is named, if one is.
 fn database(variables: &Variables, globals: &Globals<'_>) -> Result<Option<DatabaseConfig>, Fault> {
+    let lease = lease(variables)?;
     let url = match (globals.database_url_file, globals.database_url) {
         (Some(file), _) => std::fs::read_to_string(file)
             .map_err(|error| io_fault("BAD_CONFIG", &format!("--database-url-file `{}`", file.display()), &error))?,
@@ -290,16 +287,15 @@ fn database(variables: &Variables, globals: &Globals<'_>) -> Result<Option<Datab
         })?;
         postgres.pool = size;
     }
-    Ok(Some(DatabaseConfig { postgres, lease: lease(variables)? }))
+    Ok(Some(DatabaseConfig { postgres, lease }))
 }
 
 fn lease(variables: &Variables) -> Result<LeaseConfig, Fault> {
     let Some(text) = variables.text("OPSROOM_LEASE") else { return Ok(LeaseConfig::default()) };
-    let lease = text.parse().ok().filter(|lease: &Millis| (1_000..=600_000).contains(&lease.0));
-    let lease = lease.and_then(|lease| LeaseConfig::of(lease.duration()).checked().ok());
-    lease.ok_or_else(|| {
-        Fault::refused("BAD_CONFIG", format!("OPSROOM_LEASE is `{text}`"))
-            .help("write a time from 1s to 10m, as in `10s`")
+    let lease = text.parse::<Millis>().ok().map(Millis::duration).filter(|lease| LEASES.contains(lease));
+    lease.map(LeaseConfig::of).ok_or_else(|| {
+        Fault::refused("BAD_CONFIG", format!("OPSROOM_LEASE: `{text}` is not a time from 1s to 5m"))
+            .help("all workers and schedulers of a database need the same; 10s is a good one")
     })
 }
 
@@ -368,15 +364,6 @@ fn secrets(variables: &Variables) -> Result<Vec<(String, String)>, Fault> {
             Ok((name.clone(), text.to_owned()))
         })
         .collect()
-}
-
-fn lease(variables: &Variables) -> Result<LeaseConfig, Fault> {
-    let Some(text) = variables.text("OPSROOM_LEASE") else { return Ok(LeaseConfig::default()) };
-    let lease = text.parse::<Millis>().ok().map(Millis::duration).filter(|lease| LEASES.contains(lease));
-    lease.map(LeaseConfig::of).ok_or_else(|| {
-        Fault::refused("BAD_CONFIG", format!("OPSROOM_LEASE: `{text}` is not a time from 1s to 5m"))
-            .help("all workers and schedulers of a database need the same; 10s is a good one")
-    })
 }
 
 fn base_env(variables: &Variables) -> BTreeMap<String, String> {

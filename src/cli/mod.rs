@@ -4,6 +4,7 @@
 //! adapters. A command is an `Options` struct and an `execute` function; to add one, write its file and
 //! its line in [`Command`]. No rule about runs is here, and nothing that another front end would need.
 
+mod archive;
 mod artifacts;
 mod bench;
 mod cancel;
@@ -48,6 +49,7 @@ mod validate;
 mod version;
 mod why;
 mod worker;
+mod workers;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode, sync::Arc};
 
@@ -110,7 +112,9 @@ enum Command {
     Runs(runs::Options),
     Why(why::Options),
     Sessions(sessions::Options),
+    Workers(workers::Options),
     Artifacts(artifacts::Options),
+    Archive(archive::Options),
     Runbooks(runbooks::Options),
     Show(show::Options),
     Logs(logs::Options),
@@ -167,7 +171,9 @@ impl Command {
             Command::Runs(options) => runs::execute(context, options),
             Command::Why(options) => why::execute(context, options),
             Command::Sessions(options) => sessions::execute(context, options),
+            Command::Workers(options) => workers::execute(context, options),
             Command::Artifacts(options) => artifacts::execute(context, options),
+            Command::Archive(options) => archive::execute(context, options),
             Command::Runbooks(options) => runbooks::execute(context, options),
             Command::Show(options) => show::execute(context, options),
             Command::Logs(options) => logs::execute(context, options),
