@@ -78,7 +78,9 @@ async fn none_is_stuck_and_none_claimed_twice() {
     let created: u128 = creating.join_all().await.into_iter().sum();
     let mut claims = BTreeMap::<RunId, u32>::new();
     for driven in claiming.join_all().await {
-        driven.into_iter().for_each(|run| *claims.entry(run).or_default() += 1);
+        for run in driven {
+            *claims.entry(run).or_default() += 1;
+        }
     }
     let twice: Vec<_> = claims.iter().filter(|(_, times)| **times > 1).collect();
     assert!(twice.is_empty(), "claimed twice: {twice:?}");

@@ -186,6 +186,12 @@ fn recoveries(ledger: &Ledger, struck: &[(i64, Vec<String>)]) -> Vec<Duration> {
     all
 }
 
+fn send_all(processes: &BTreeSet<Traced>, signal: Signal) {
+    for process in processes {
+        send(process.pid, signal);
+    }
+}
+
 /// What is left of the test besides the processes that it holds.
 async fn leftovers(scene: &Scene) -> BTreeSet<Traced> {
     let mut left = BTreeSet::new();
@@ -217,7 +223,7 @@ async fn a_stopped_worker_begins_and_writes_nothing_more() {
         let at = scene.fleet.now().await;
         let since = Instant::now();
         scene.workers[alone].signal(Signal::STOP);
-        machine.iter().for_each(|process| send(process.pid, Signal::STOP));
+        send_all(&machine, Signal::STOP);
         stopped.extend(ids.iter().map(|id| (id.clone(), at)));
         scene.keep_busy().await;
         until_within("the steps of a stopped worker are ended", lease() + lease() / 10, async || {
@@ -227,7 +233,7 @@ async fn a_stopped_worker_begins_and_writes_nothing_more() {
         slowest = slowest.max(since.elapsed());
         tokio::time::sleep((2 * lease()).saturating_sub(since.elapsed())).await;
         scene.workers[alone].signal(Signal::CONT);
-        machine.iter().for_each(|process| send(process.pid, Signal::CONT));
+        send_all(&machine, Signal::CONT);
         until_within("nothing of a thawed machine is left", lease(), async || steps_of(&ids[1]).is_empty()).await;
         for (worker, old) in [(alone, &ids[0]), (whole, &ids[1])] {
             assert_ne!(scene.id(worker).await, **old, "it goes on as somebody else");

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Long enough for a busy machine; nothing waits as long when it works.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_mins(2);
 
 /// The lease of every day is short, so that a test of every day is; a soak has the usual one.
 pub fn lease() -> Duration {

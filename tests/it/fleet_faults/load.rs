@@ -65,7 +65,7 @@ impl Client {
     async fn run(self, stop: CancellationToken) {
         while !stop.is_cancelled() {
             let number = self.told.numbers.fetch_add(1, Ordering::Relaxed);
-            let key = (number % 2 == 0).then(|| format!("number-{number}"));
+            let key = (number.is_multiple_of(2)).then(|| format!("number-{number}"));
             for server in 0_usize.. {
                 let api = &self.apis[server % self.apis.len()];
                 match api.create(self.runbook, number, key.as_deref()).await {

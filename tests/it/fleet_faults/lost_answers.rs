@@ -122,7 +122,7 @@ async fn clients_see_each_run_once() {
     let _worker = fleet.launch(through("worker", &["worker", "--lanes", "A", "--slots", "12"])).await;
     let api = server.api();
     api.put_runbook("chain", &journal.chain(3, "0.05")).await;
-    let load = Load::start(&[api.clone()], "chain", 4, Duration::from_millis(150));
+    let load = Load::start(std::slice::from_ref(&api), "chain", 4, Duration::from_millis(150));
     let mut cancelled = Vec::new();
     for number in 0..losses {
         let of = [CREATE, CLAIM, COMMIT, SIGNAL][number % 4];

@@ -74,7 +74,7 @@ async fn seed(database: &TestDatabase, runs: u32) {
         SELECT key, n, n - 1, now(), 'lifecycle', 'step_started', '{{\"step\":\"a\",\"attempt\":1}}'
         FROM made CROSS JOIN generate_series(1, 3) AS n",
         tenant = TENANT.0,
-        digest = plan().0.iter().map(|byte| format!("{byte:02x}")).collect::<String>(),
+        digest = plan().to_string().trim_start_matches("sha256:"),
     );
     connection.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(sql))).await.unwrap();
     connection.execute(sqlx::raw_sql("VACUUM ANALYZE")).await.unwrap();
@@ -157,7 +157,7 @@ async fn bloat(database: &TestDatabase, store: &Arc<PgStore>, rounds: usize) -> 
         started_at: Micros(0),
         draining: false,
     };
-    let lease = Some(Duration::from_secs(60));
+    let lease = Some(Duration::from_mins(1));
     store.register_worker(&worker, lease).await.unwrap();
     let before = sizes(database).await;
     for _ in 0..rounds {

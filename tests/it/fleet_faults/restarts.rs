@@ -12,7 +12,7 @@ use crate::{
     servers::{migrated_database, own_server},
 };
 
-const READY: Duration = Duration::from_secs(60);
+const READY: Duration = Duration::from_mins(1);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_of_the_database_loses_no_acknowledged_write() {

@@ -1,6 +1,6 @@
 //! What a second worker adds.
 
-use std::time::Duration;
+use std::{fmt::Write as _, time::Duration};
 
 use super::{
     fleet::Fleet,
@@ -50,7 +50,7 @@ async fn span_of(workers: usize, runs: usize) -> Duration {
     let api = server.api();
     let mut body = "steps:\n  - {id: step_0, run: [sleep, \"0.1\"]}\n".to_owned();
     for step in 1..STEPS {
-        body += &format!("  - {{id: step_{step}, needs: [step_{}], run: [sleep, \"0.1\"]}}\n", step - 1);
+        writeln!(body, "  - {{id: step_{step}, needs: [step_{}], run: [sleep, \"0.1\"]}}", step - 1).unwrap();
     }
     api.put_runbook("sleeps", &body).await;
     api.create_many("sleeps", 0, runs).await;
