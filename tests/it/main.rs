@@ -17,6 +17,9 @@ mod faults;
 #[cfg(target_os = "linux")]
 mod fleet;
 #[cfg(test)]
+#[cfg(target_os = "linux")]
+mod fleet_faults;
+#[cfg(test)]
 mod generated;
 #[cfg(test)]
 mod machines;

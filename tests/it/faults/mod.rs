@@ -16,4 +16,4 @@ mod large;
 mod loss;
 mod output;
 mod secrets;
-mod traces;
+pub mod traces;

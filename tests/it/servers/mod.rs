@@ -7,6 +7,9 @@
 mod pgbouncer;
 mod postgres;
 mod programs;
+mod proxy;
+mod wire;
 
 pub use pgbouncer::PgBouncer;
 pub use postgres::{TestDatabase, database, migrated_database, own_server};
+pub use proxy::{Mode, Proxy};

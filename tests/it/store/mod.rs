@@ -23,7 +23,7 @@ mod soundness;
 mod speed;
 mod sqlite_only;
 mod workers;
-mod world;
+pub mod world;
 
 macro_rules! conformance {
     ($($topic:ident: $($case:ident),+;)+) => {
@@ -166,6 +166,7 @@ conformance! {
         old_answers_are_pruned;
     races:
         no_run_is_claimed_twice,
+        claim_against_signal,
         park_against_signal,
         commit_against_requeue,
         lost_replies,

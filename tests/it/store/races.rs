@@ -47,6 +47,29 @@ pub async fn no_run_is_claimed_twice(world: &World) {
     }
 }
 
+pub async fn claim_against_signal(world: &World) {
+    for number in 1..=ROUNDS {
+        let run = run_id(number);
+        world.queued([number]).await;
+        let (a, b) = (world.a.clone(), world.b.clone());
+        let (request, told) = (claim(W1, 1), cancel());
+        let (claimed, signal) = join(a.claim(&request), b.signal(run, &told, at(1))).await;
+        signal.unwrap().unwrap().unwrap();
+        // Whoever came first: the signal is there, and the run is claimed or may be.
+        let after = world.row(run).await;
+        let claimed = claimed.unwrap();
+        match &claimed[..] {
+            [row] => assert_eq!((after.claimed_by, after.epoch, after.signal_seq), (Some(W1), row.epoch, 1)),
+            // It was passed over while the signal was written.
+            [] => assert!(after.claimable && after.signal_seq == 1, "{after:?}"),
+            more => unreachable!("{more:?}"),
+        }
+        if claimed.is_empty() {
+            assert_eq!(world.a.claim(&claim(W1, 1)).await.unwrap().len(), 1);
+        }
+    }
+}
+
 pub async fn park_against_signal(world: &World) {
     for number in 1..=ROUNDS {
         let row = world.owned(number, W1).await;
