@@ -59,7 +59,7 @@ impl Ledger {
     pub async fn seed(&self, runs: &[EndedRun]) -> Result<(), StoreError> {
         match self {
             Ledger::Folder(store) => store.seed(runs).await,
-            Ledger::Database(..) => Err(StoreError::Unavailable("a database is not seeded".to_owned())),
+            Ledger::Database(store, _) => store.seed(runs).await,
         }
     }
 
