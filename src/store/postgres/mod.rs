@@ -33,6 +33,7 @@ mod measure;
 mod migrate;
 mod probe;
 mod reads;
+mod ready;
 mod records;
 mod rows;
 mod runbooks;
