@@ -16,13 +16,14 @@ use crate::{
     control::{KEPT, LeaseConfig},
     model::Millis,
     store::PgConfig,
-    system::{EnvSecrets, tls},
+    system::{EnvSecrets, ObjectConfig, tls},
 };
 
 /// Everything that the environment and the global options say.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub data: DataConfig,
+    pub artifacts: ArtifactsConfig,
     pub log: LogConfig,
     pub secrets: SecretsConfig,
     pub processes: ProcessConfig,
@@ -103,6 +104,23 @@ impl DataConfig {
     }
 }
 
+/// Where artifacts are.
+#[derive(Debug, Clone)]
+pub struct ArtifactsConfig {
+    /// `OPSROOM_ARTIFACTS_URL`: `file:///path` or `s3://bucket/prefix`; in the data folder by default.
+    pub place: ArtifactsPlace,
+    /// `OPSROOM_WORKSPACE_LIMIT_MIB`: the largest working folder, in bytes, that is stored when its run parks.
+    pub workspace_limit: u64,
+}
+
+#[derive(Debug, Clone)]
+pub enum ArtifactsPlace {
+    DataFolder,
+    Folder(PathBuf),
+    /// With the `AWS_*` variables: no child process inherits them, no message has their values.
+    Objects(ObjectConfig),
+}
+
 /// What is logged, on standard error.
 #[derive(Debug, Clone)]
 pub struct LogConfig {
@@ -168,6 +186,7 @@ impl Config {
     fn from_variables(variables: &Variables, globals: &Globals<'_>) -> Result<Config, Fault> {
         Ok(Config {
             data: DataConfig { folder: data_folder(variables, globals.data_dir)?, retention: retention(variables)? },
+            artifacts: ArtifactsConfig { place: artifacts(variables)?, workspace_limit: workspace_limit(variables)? },
             log: LogConfig {
                 filter: variables.text("OPSROOM_LOG").unwrap_or("warn,sqlx::query=error").to_owned(),
                 json: log_format(variables)?,
@@ -293,6 +312,35 @@ fn retention(variables: &Variables) -> Result<Duration, Fault> {
     })
 }
 
+fn artifacts(variables: &Variables) -> Result<ArtifactsPlace, Fault> {
+    let Some(url) = variables.text("OPSROOM_ARTIFACTS_URL") else { return Ok(ArtifactsPlace::DataFolder) };
+    if let Some(path) = url.strip_prefix("file://").filter(|path| path.len() > 1 && path.starts_with('/')) {
+        return Ok(ArtifactsPlace::Folder(path.into()));
+    }
+    let (bucket, prefix) =
+        url.strip_prefix("s3://").map(|rest| rest.split_once('/').unwrap_or((rest, ""))).unwrap_or_default();
+    let is_bucket = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    if bucket.is_empty() || !bucket.bytes().all(is_bucket) {
+        // The text may hold a password, of somebody who took it for another kind of URL.
+        return Err(Fault::refused("BAD_CONFIG", "OPSROOM_ARTIFACTS_URL is neither a folder nor a bucket")
+            .help("write file:///path or s3://bucket/prefix; credentials go into the AWS_* variables"));
+    }
+    let own = variables.0.iter().filter(|(name, _)| name.starts_with("AWS_"));
+    let own = own.filter_map(|(name, value)| Some((name.clone(), value.to_str()?.to_owned())));
+    let own = own.filter(|(_, value)| !value.is_empty()).collect();
+    Ok(ArtifactsPlace::Objects(ObjectConfig { variables: own, ..ObjectConfig::new(bucket, prefix) }))
+}
+
+fn workspace_limit(variables: &Variables) -> Result<u64, Fault> {
+    const DEFAULT_MIB: u64 = 256;
+    let text = variables.text("OPSROOM_WORKSPACE_LIMIT_MIB");
+    let mib = text.map_or(Some(DEFAULT_MIB), |text| text.parse().ok().filter(|mib| (1..=1 << 20).contains(mib)));
+    mib.map(|mib| mib << 20).ok_or_else(|| {
+        Fault::refused("BAD_CONFIG", "OPSROOM_WORKSPACE_LIMIT_MIB is not a size")
+            .help("write a number of MiB from 1 to 1048576")
+    })
+}
+
 fn log_format(variables: &Variables) -> Result<bool, Fault> {
     match variables.text("OPSROOM_LOG_FORMAT") {
         None | Some("text") => Ok(false),
@@ -375,6 +423,24 @@ mod tests {
     }
 
     #[test]
+    fn artifacts_are_where_the_url_says() {
+        let place = |url: &str| {
+            let set = [("HOME", "/h"), ("OPSROOM_ARTIFACTS_URL", url), ("AWS_SECRET_ACCESS_KEY", "canary")];
+            let config = Config::from_variables(&variables(set), &Globals::default()).unwrap();
+            assert!(!format!("{config:?}").contains("canary"));
+            assert!(!config.processes.base_env.contains_key("AWS_SECRET_ACCESS_KEY"));
+            config.artifacts.place
+        };
+        assert!(matches!(place(""), ArtifactsPlace::DataFolder));
+        assert!(matches!(place("file:///mnt/a"), ArtifactsPlace::Folder(path) if path == Path::new("/mnt/a")));
+        for (url, expected) in [("s3://b", ("b", "")), ("s3://my.bucket/a/b", ("my.bucket", "a/b"))] {
+            let ArtifactsPlace::Objects(config) = place(url) else { panic!("{url}") };
+            assert_eq!((&*config.bucket, &*config.prefix), expected);
+            assert_eq!(config.variables.len(), 1);
+        }
+    }
+
+    #[test]
     fn what_cannot_be_read_is_refused() {
         let home = ("HOME", "/h");
         for bad in [
@@ -382,9 +448,15 @@ mod tests {
             ("OPSROOM_HTTP_ALLOW", "10.0.0.0/99"),
             ("OPSROOM_RETENTION_DAYS", "0"),
             ("OPSROOM_KEY", "a b"),
+            ("OPSROOM_ARTIFACTS_URL", "https://key:secret@host/bucket"),
+            ("OPSROOM_ARTIFACTS_URL", "s3://"),
+            ("OPSROOM_ARTIFACTS_URL", "s3://user:secret@bucket/x"),
+            ("OPSROOM_ARTIFACTS_URL", "file://relative"),
+            ("OPSROOM_WORKSPACE_LIMIT_MIB", "0"),
         ] {
             let fault = Config::from_variables(&variables([home, bad]), &Globals::default()).unwrap_err();
             assert_eq!((&*fault.code, fault.exit), ("BAD_CONFIG", 2));
+            assert!(!fault.message.contains("secret"));
         }
     }
 

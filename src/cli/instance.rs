@@ -127,6 +127,7 @@ impl Instance {
             masks: Arc::new(SecretMasks::default()),
             executors: Arc::new(Registry::new([])),
             workspaces: Arc::new(FolderWorkspaces::new(folder)),
+            snapshots: None,
             bundles: Arc::new(FolderBundles::new(artifacts.clone(), folder.join("bundles"))),
             archives: Archives::new(rows.clone(), artifacts),
             segments,
@@ -205,7 +206,8 @@ impl Instance {
     pub async fn close(self) {
         let Instance { world, runs, runbooks, files, ledger, background, .. } = self;
         background.end().await;
-        drop((world, runs, runbooks, files));
+        drop((world, runs, runbooks));
+        files.close().await;
         ledger.close().await;
     }
 }

@@ -26,6 +26,9 @@ const MAX_URL: usize = 2_000;
 /// Where uploads are among the artifacts; no run has such an id.
 const UPLOADS: &str = "uploads";
 
+/// The same for stored working folders.
+const SNAPSHOTS: &str = "workspaces";
+
 #[derive(Debug, thiserror::Error)]
 pub enum ArtifactsError {
     #[error("no run {0}")]
@@ -283,7 +286,8 @@ impl Artifacts for IndexedArtifacts {
 /// Everything that a run has in the artifact store goes.
 pub(super) async fn delete_all(artifacts: &dyn Artifacts, run: RunId) -> Result<(), ArtifactError> {
     artifacts.delete_below(&run.to_string()).await?;
-    artifacts.delete_below(&format!("{UPLOADS}/{run}")).await
+    artifacts.delete_below(&format!("{UPLOADS}/{run}")).await?;
+    artifacts.delete_below(&format!("{SNAPSHOTS}/{run}")).await
 }
 
 /// The id of an artifact: the same for every content that it has in the course of time.

@@ -1,17 +1,20 @@
 //! One attempt of a step, from its rendered inputs to its outcome.
 
-use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, os::unix::fs::DirBuilderExt as _, path::PathBuf, sync::Arc, time::Duration};
 
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-use super::World;
+use super::{World, run_folder::RunFolder};
 use crate::{
     engine::{Run, RunScope},
     model::{AttemptId, Failure, FailureReason, Micros, Outcome, RunId, StepIx, Success, TenantId},
     ports::{AttemptContext, BundleError, Executor, Gate, LogSender, LogSink, Mask, SecretValue},
-    runbook::{Plan, to_text},
+    runbook::{Plan, PlannedStep, to_text},
 };
+
+/// Where a step works that has no part in the run's folder; it goes with the attempt.
+const OWN: &str = "work";
 
 /// After the grace period an executor has this long to report; then it is dropped, which kills what it
 /// started.
@@ -31,6 +34,8 @@ pub(super) struct Prepared {
     pub inputs: Result<(Value, BTreeMap<String, String>), Failure>,
     pub cancel: CancellationToken,
     pub sender: LogSender,
+    /// The run's working folder.
+    pub folder: RunFolder,
     /// Closed once the worker has lost its lease.
     pub gate: Gate,
 }
@@ -99,9 +104,7 @@ async fn context(
     let values: Vec<SecretValue> = secrets.values().cloned().collect();
     let mask = world.masks.mask(&values);
     let number = prepared.attempt.number;
-    let (workspace, scratch) = folders(world, prepared.run, executor).map_err(|error| {
-        Failure::error("WORKSPACE_FAILED", format!("the working folder could not be made: {error}"))
-    })?;
+    let (workspace, scratch) = folders(world, prepared.run, step, &prepared.folder, executor).await?;
     let files = files(world, &prepared.plan, executor).await?;
     let context = AttemptContext {
         run: prepared.run,
@@ -136,12 +139,26 @@ async fn files(world: &World, plan: &Plan, executor: &dyn Executor) -> Result<Op
     }
 }
 
-/// The run's folder and the attempt's, if the action wants them.
-fn folders(world: &World, run: RunId, executor: &dyn Executor) -> io::Result<(PathBuf, PathBuf)> {
+/// The folder to work in and the attempt's own, if the action wants them.
+async fn folders(
+    world: &World,
+    run: RunId,
+    step: &PlannedStep,
+    folder: &RunFolder,
+    executor: &dyn Executor,
+) -> Result<(PathBuf, PathBuf), Failure> {
     if !executor.needs_workspace() {
         return Ok(<(PathBuf, PathBuf)>::default());
     }
-    Ok((world.workspaces.open(run)?, world.workspaces.scratch(run)?))
+    let fail = |error| Failure::error("WORKSPACE_FAILED", format!("the working folder could not be made: {error}"));
+    if step.workspace.is_shared() {
+        let shared = folder.open(world, step.phase).await?;
+        return Ok((shared, world.workspaces.scratch(run).map_err(fail)?));
+    }
+    let scratch = world.workspaces.scratch(run).map_err(fail)?;
+    let own = scratch.join(OWN);
+    std::fs::DirBuilder::new().mode(0o700).create(&own).map_err(fail)?;
+    Ok((own, scratch))
 }
 
 /// Runs the executor against its deadline and its cancellation.

@@ -22,6 +22,7 @@ mod problems;
 mod reaper;
 mod rest;
 mod retention;
+mod run_folder;
 mod runbook_sync;
 mod runbooks;
 mod runs;
@@ -42,7 +43,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     model::TenantId,
-    ports::{Bundles, Clock, Executors, Feed, Ids, Masks, Queue, Secrets, Spool, Store, Workspaces},
+    ports::{Bundles, Clock, Executors, Feed, Ids, Masks, Queue, Secrets, Snapshots, Spool, Store, Workspaces},
 };
 
 pub use archive::{ArchiveError, Archiver, Archives, Damage};
@@ -84,6 +85,8 @@ pub struct World {
     pub masks: Arc<dyn Masks>,
     pub executors: Arc<dyn Executors>,
     pub workspaces: Arc<dyn Workspaces>,
+    /// Takes working folders to other machines; absent where one machine is all there is.
+    pub snapshots: Option<Arc<dyn Snapshots>>,
     /// The files that belong to runbooks.
     pub bundles: Arc<dyn Bundles>,
     pub archives: Archives,

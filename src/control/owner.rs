@@ -138,7 +138,7 @@ impl Owner {
                     }
                 }
                 ended => {
-                    session.close(ended.as_ref().ok());
+                    session.close(ended.as_ref().ok()).await;
                     return ended;
                 }
             }

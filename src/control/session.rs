@@ -26,13 +26,14 @@ use super::{
     outputs,
     patience::patiently,
     rest::step_rows,
+    run_folder::{self, RunFolder},
     said,
     signals::Listening,
     taking_up,
 };
 use crate::{
-    engine::{Decision, Effect, Input, Rejection, Run, Stage, Verdict, decide},
-    model::{AttemptId, Failure, Micros, Outcome, RunId, RunStatus, StepIx, WaitingOn},
+    engine::{Decision, Effect, Input, Rejection, Run, Stage, Verdict, WorkspaceState, decide},
+    model::{AttemptId, Failure, Micros, Outcome, RunId, RunStatus, Snapshot, StepIx, WaitingOn},
     ports::{
         CommitAnswer, LogChunk, LogPayload, LogSender, NewRun, RunCommit, RunRow, SignalKind, SignalRow, StoredEvent,
         log_channel,
@@ -74,6 +75,11 @@ pub(super) struct Session {
     running: BTreeMap<AttemptId, CancellationToken>,
     chunks: mpsc::Receiver<LogChunk>,
     chunk_sender: LogSender,
+    folder: RunFolder,
+    /// Attempts that were started: what was stored before the last one began is not what there is now.
+    starts: u64,
+    /// The working folder could not be stored; it is not tried again in this session.
+    cannot_store: bool,
 }
 
 /// Facts and notes, and the effects that wait for the facts to be durable.
@@ -101,6 +107,12 @@ struct InFlight {
     rest: Option<(Owned, Vec<StoredEvent>)>,
 }
 
+/// The working folder is being stored: after how many starts, and what it comes to.
+struct Storing {
+    starts: u64,
+    stored: Pin<Box<dyn Future<Output = Result<Option<Snapshot>, Failure>> + Send>>,
+}
+
 impl Session {
     /// Loads plan and state, and decides the first inputs. `refused`: the store has refused what the
     /// attempts under way led to, so they failed.
@@ -108,7 +120,8 @@ impl Session {
         let world = &owner.world;
         let plan = world.plans.get(row.tenant, row.plan).await?;
         let run = taking_up::replay(world, &row, &plan).await?;
-        let mut session = Session::new(owner, row, plan, run);
+        let folder = RunFolder::of(world, row.id, run.workspace()).await;
+        let mut session = Session { folder, ..Session::new(owner, row, plan, run) };
         session.begin(refused).await?;
         Ok(session)
     }
@@ -159,6 +172,9 @@ impl Session {
             running: BTreeMap::new(),
             chunks,
             chunk_sender,
+            folder: RunFolder::new(row.id),
+            starts: 0,
+            cannot_store: false,
             row,
         }
     }
@@ -210,6 +226,7 @@ impl Session {
 
     pub(super) async fn drive(&mut self, listening: &Listening) -> Result<Owned, OwnError> {
         let mut in_flight: Option<InFlight> = None;
+        let mut storing: Option<Storing> = None;
         if self.row.sequence_head > 0 {
             self.events.committed(self.row.sequence_head);
         }
@@ -221,8 +238,10 @@ impl Session {
         }
         loop {
             if in_flight.is_none() {
-                self.consider_parking();
-                if self.must_commit() {
+                self.consider_parking(&mut storing);
+                // A run is given back when its folder is stored.
+                let is_leaving = self.is_handed_back() && storing.is_some();
+                if self.must_commit() && !is_leaving {
                     self.owner.fence.check()?;
                     in_flight = Some(self.commit());
                 }
@@ -244,6 +263,10 @@ impl Session {
                 () = listening.rung(), if !resting => self.hear_signals().await,
                 () = self.owner.hand_back.cancelled(), if self.handed.is_none() && !resting => self.stop_attempts(),
                 () = sleep_for(wake_in), if !resting => self.feed(Input::Tick),
+                (starts, stored) = stored_of(&mut storing), if !resting => {
+                    storing = None;
+                    self.stored(starts, stored);
+                }
                 Some(report) = self.attempts.join_next_with_id(), if !resting => self.reported(report),
                 Some(chunk) = self.chunks.recv(), if room && !resting => self.hear(chunk),
             }
@@ -277,13 +300,39 @@ impl Session {
         Micros(clock.0.saturating_add(elapsed)).max(self.events.stamp())
     }
 
-    fn consider_parking(&mut self) {
-        if self.parking.is_none()
-            && let Some(waiting_on) = self.run.waiting_on()
-        {
+    fn consider_parking(&mut self, storing: &mut Option<Storing>) {
+        if self.parking.is_some() || storing.is_some() {
+            return;
+        }
+        let waiting_on = self.run.waiting_on();
+        if (waiting_on.is_some() || self.is_handed_back()) && self.must_store() {
+            let stored = Box::pin(run_folder::store(self.owner.world.clone(), self.row.id));
+            *storing = Some(Storing { starts: self.starts, stored });
+        } else if let Some(waiting_on) = waiting_on {
             self.feed(Input::Park);
             self.parking = Some(waiting_on);
         }
+    }
+
+    /// Whether what ended steps have left is here and nowhere else.
+    fn must_store(&self) -> bool {
+        let snapshots = self.owner.world.snapshots.as_ref().filter(|_| !self.cannot_store);
+        snapshots.is_some_and(|snapshots| match self.run.workspace() {
+            WorkspaceState::At(place) => place == snapshots.place(),
+            WorkspaceState::Unused | WorkspaceState::Stored(_) => false,
+        })
+    }
+
+    fn stored(&mut self, starts: u64, stored: Result<Option<Snapshot>, Failure>) {
+        if starts != self.starts {
+            // Something has begun since then, and may have changed the folder.
+            return;
+        }
+        if let Err(failure) = &stored {
+            tracing::error!(run = %self.row.id, %failure, "the working folder of a run that waits was not stored");
+            self.cannot_store = true;
+        }
+        self.feed(Input::WorkspaceStored(stored));
     }
 
     /// The worker is being drained: nothing begins any more, and what is under way is stopped.
@@ -406,8 +455,10 @@ impl Session {
             inputs: attempt::render(&self.plan, &self.run, attempt.step),
             cancel: cancel.clone(),
             sender: self.chunk_sender.clone(),
+            folder: self.folder.clone(),
             gate: self.owner.fence.gate(),
         };
+        self.starts += 1;
         let task = self.attempts.spawn(attempt::execute(self.owner.world.clone(), prepared));
         self.tasks.insert(task.id(), attempt);
         self.running.insert(attempt, cancel);
@@ -433,11 +484,21 @@ impl Session {
         };
         let Some(attempt) = self.tasks.remove(&task) else { return };
         self.running.remove(&attempt);
+        self.note_use_of_folder();
         let handed = self.handed.as_ref().is_some_and(|handed| handed.contains(&attempt));
         let outcome = if handed && outcome == Outcome::Cancelled { Outcome::Interrupted } else { outcome };
         let limit = self.owner.world.limits.outputs;
         let outcome = outputs::evaluate(&self.plan, &self.run, attempt.step, outcome, limit);
         self.feed(Input::Finished { attempt, outcome });
+    }
+
+    /// What ended steps leave in the folder counts from here on, and is here.
+    fn note_use_of_folder(&mut self) {
+        let Some(snapshots) = self.owner.world.snapshots.clone().filter(|_| self.folder.is_used()) else { return };
+        let is_known = matches!(self.run.workspace(), WorkspaceState::At(place) if place == snapshots.place());
+        if !is_known {
+            self.feed(Input::WorkspaceUsed { place: snapshots.place().to_owned() });
+        }
     }
 
     /// What an attempt said precedes its end: it is in the channel by now. No more than the channel holds,
@@ -517,11 +578,19 @@ impl Session {
     }
 
     /// Ends what is left: attempts by force, the event stream, the working folder.
-    pub(super) fn close(mut self, owned: Option<&Owned>) {
+    pub(super) async fn close(mut self, owned: Option<&Owned>) {
         self.attempts.abort_all();
         self.events.close();
-        if let Some(Owned::Ended(status)) = owned {
-            self.owner.world.workspaces.close(self.row.id, *status != RunStatus::Succeeded);
+        let (world, run) = (&self.owner.world, self.row.id);
+        match owned {
+            Some(Owned::Ended(status)) => {
+                world.workspaces.close(run, *status != RunStatus::Succeeded);
+                if self.run.was_stored() {
+                    run_folder::forget(world, run, None).await;
+                }
+            }
+            Some(Owned::Parked(_) | Owned::HandedBack) => run_folder::parked(world, run, self.run.workspace()).await,
+            Some(Owned::Fenced) | None => {}
         }
     }
 }
@@ -529,6 +598,13 @@ impl Session {
 async fn answer_of(in_flight: &mut Option<InFlight>) -> Result<CommitAnswer, CommitError> {
     match in_flight {
         Some(commit) => commit.answer.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn stored_of(storing: &mut Option<Storing>) -> (u64, Result<Option<Snapshot>, Failure>) {
+    match storing {
+        Some(storing) => (storing.starts, storing.stored.as_mut().await),
         None => std::future::pending().await,
     }
 }

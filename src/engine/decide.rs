@@ -28,6 +28,9 @@ pub fn decide(plan: &Plan, run: &mut Run, input: Input, now: Micros) -> Result<D
         (Stage::Running(_), Input::Resolve { step, verdict, by, note }) => draft.resolve(&step, verdict, by, note)?,
         (Stage::Running(phase), Input::Tick) => draft.tick(phase),
         (Stage::Running(_), Input::Park) => draft.park()?,
+        (Stage::Running(_), Input::WorkspaceUsed { place }) => draft.push(Event::WorkspaceUsed { place }),
+        (Stage::Running(_), Input::WorkspaceStored(Ok(snapshot))) => draft.push(Event::WorkspaceStored { snapshot }),
+        (Stage::Running(_), Input::WorkspaceStored(Err(failure))) => draft.push(Event::WorkspaceNotStored { failure }),
     }
     draft.go_on();
     Ok(draft.decision)

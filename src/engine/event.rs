@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::Verdict;
 use crate::{
-    model::{Attempt, Category, EventKind, Failure, Micros, RunStatus, StepIx, Success, WaitingOn},
+    model::{Attempt, Category, EventKind, Failure, Micros, RunStatus, Snapshot, StepIx, Success, WaitingOn},
     runbook::{Phase, Plan},
 };
 
@@ -102,6 +102,19 @@ pub enum Event {
         step: StepIx,
         attempt: Attempt,
     },
+    /// Ended steps have left something in the run's working folder; `place` is where working folders are that this one
+    /// is among.
+    WorkspaceUsed {
+        place: String,
+    },
+    /// The working folder was stored, so that it may go on anywhere; `None` if there was nothing in it.
+    WorkspaceStored {
+        snapshot: Option<Snapshot>,
+    },
+    /// The working folder could not be stored: it stays where it is.
+    WorkspaceNotStored {
+        failure: Failure,
+    },
     RunFinished {
         status: RunStatus,
         error: Option<Failure>,
@@ -154,6 +167,10 @@ struct Data {
     force: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     verdict: Option<Verdict>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    place: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    snapshot: Option<Snapshot>,
 }
 
 impl Event {
@@ -195,6 +212,9 @@ impl Event {
             Event::StepSkipped { .. } => "step_skipped",
             Event::StepBlocked { .. } => "step_blocked",
             Event::StepCancelled { .. } => "step_cancelled",
+            Event::WorkspaceUsed { .. } => "workspace_used",
+            Event::WorkspaceStored { .. } => "workspace_stored",
+            Event::WorkspaceNotStored { .. } => "workspace_not_stored",
             Event::RunFinished { .. } => "run_finished",
         }
     }
@@ -243,6 +263,9 @@ impl Event {
             Event::StepResolved { attempt, verdict, by, note, .. } => {
                 Data { attempt: Some(attempt), verdict: Some(verdict), by: Some(by), note: Some(note), ..empty }
             }
+            Event::WorkspaceUsed { place } => Data { place: Some(place), ..empty },
+            Event::WorkspaceStored { snapshot } => Data { snapshot, ..empty },
+            Event::WorkspaceNotStored { failure } => Data { error: Some(failure), ..empty },
             Event::RunFinished { status, error } => Data { status: Some(status), error, ..empty },
         }
     }
@@ -280,6 +303,9 @@ impl Event {
             "run_given_up" => Event::RunGivenUp { recoveries: data.recoveries? },
             "phase_started" => Event::PhaseStarted { phase: data.phase? },
             "phase_timed_out" => Event::PhaseTimedOut { phase: data.phase? },
+            "workspace_used" => Event::WorkspaceUsed { place: data.place? },
+            "workspace_stored" => Event::WorkspaceStored { snapshot: data.snapshot },
+            "workspace_not_stored" => Event::WorkspaceNotStored { failure: data.error? },
             "run_finished" => Event::RunFinished { status: data.status?, error: data.error },
             _ => return None,
         })

@@ -1,6 +1,6 @@
 //! What reaches the engine, and what it answers.
 
-use crate::model::{AttemptId, Micros, Outcome};
+use crate::model::{AttemptId, Failure, Micros, Outcome, Snapshot};
 
 use super::Event;
 
@@ -23,6 +23,10 @@ pub enum Input {
     Resolve { step: String, verdict: Verdict, by: String, note: String },
     /// Time has passed.
     Tick,
+    /// A step that works in the run's working folder, which is at this place, is about to be ended.
+    WorkspaceUsed { place: String },
+    /// The working folder, unchanged since the last step in it ended, was stored, or was empty, or could not be stored.
+    WorkspaceStored(Result<Option<Snapshot>, Failure>),
     /// The owner has nothing to do for the run and would give it up; accepted while
     /// [`Run::waiting_on`](super::Run::waiting_on) says what it waits for.
     Park,

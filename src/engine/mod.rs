@@ -41,6 +41,6 @@ pub use event::{Event, Fact, FactError};
 pub use input::{Decision, Effect, Input, Interrupt, Rejection, Verdict};
 pub use limits::{MAX_LOST, MAX_RECOVERIES};
 pub use retry::delay;
-pub use run::{Ending, Run, Stage};
+pub use run::{Ending, Run, Stage, WorkspaceState};
 pub use scope::RunScope;
 pub use step::{Step, StepRecord};

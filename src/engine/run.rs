@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::{Event, Fact, Step, StepRecord, Verdict};
 use crate::{
-    model::{Failure, Micros, RunId, RunStatus, StepIx, WaitingOn},
+    model::{Failure, Micros, RunId, RunStatus, Snapshot, StepIx, WaitingOn},
     runbook::{Phase, Plan},
 };
 
@@ -28,6 +28,9 @@ pub struct Run {
     started_at: Option<Micros>,
     ended_at: Option<Micros>,
     recoveries: u32,
+    workspace: WorkspaceState,
+    /// Whether the working folder was ever stored.
+    was_stored: bool,
     cancel: Option<(String, String)>,
     /// A cancel was forced: no more handlers.
     forced: bool,
@@ -77,6 +80,18 @@ pub enum Ending {
     GivenUp,
 }
 
+/// Where the working folder of a run is, as far as what ended steps left in it counts.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum WorkspaceState {
+    /// Nothing is in it. Entered at creation, and when there was nothing to store.
+    #[default]
+    Unused,
+    /// Entered by `WorkspaceUsed`; left by `WorkspaceStored`.
+    At(String),
+    /// Entered by `WorkspaceStored`; left by `WorkspaceUsed`.
+    Stored(Snapshot),
+}
+
 impl Run {
     /// A run of which nothing has been decided yet. `params` are bound and checked.
     pub fn new(plan: &Plan, id: RunId, params: Arc<Map<String, Value>>) -> Run {
@@ -96,6 +111,8 @@ impl Run {
             started_at: None,
             ended_at: None,
             recoveries: 0,
+            workspace: WorkspaceState::Unused,
+            was_stored: false,
             cancel: None,
             forced: false,
             index,
@@ -156,6 +173,15 @@ impl Run {
 
     pub fn recoveries(&self) -> u32 {
         self.recoveries
+    }
+
+    pub fn workspace(&self) -> &WorkspaceState {
+        &self.workspace
+    }
+
+    /// Whether something of the working folder was stored at any time.
+    pub fn was_stored(&self) -> bool {
+        self.was_stored
     }
 
     /// Steps with an attempt under way.
@@ -248,6 +274,12 @@ impl Run {
             }
             Event::RunResumed | Event::RunParked { .. } => {}
             Event::RunRecovered { recoveries } => self.recoveries = *recoveries,
+            Event::WorkspaceUsed { place } => self.workspace = WorkspaceState::At(place.clone()),
+            Event::WorkspaceStored { snapshot } => {
+                self.was_stored |= snapshot.is_some();
+                self.workspace = snapshot.clone().map_or(WorkspaceState::Unused, WorkspaceState::Stored);
+            }
+            Event::WorkspaceNotStored { .. } => {}
             Event::CancelRequested { by, reason, force } => {
                 self.forced |= force;
                 if matches!(self.stage, Stage::Created | Stage::Running(Phase::Body)) {

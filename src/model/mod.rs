@@ -7,6 +7,7 @@ mod digest;
 mod event;
 mod ids;
 mod outcome;
+mod snapshot;
 mod status;
 mod time;
 
@@ -14,5 +15,6 @@ pub use digest::Digest;
 pub use event::{Category, Event, EventKind, ParseEventId, Source, StreamId};
 pub use ids::{Attempt, AttemptId, Epoch, RunId, SessionId, StepIx, TenantId, WorkerId};
 pub use outcome::{Failure, FailureReason, Outcome, Success};
+pub use snapshot::Snapshot;
 pub use status::{ArtifactKind, EffectModel, Lane, OnUnknown, RunStatus, StepStatus, UnknownWord, WaitingOn};
 pub use time::{Micros, Millis, ParseDuration};

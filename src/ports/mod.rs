@@ -20,6 +20,7 @@ mod runbooks;
 mod secrets;
 mod segments;
 mod sessions;
+mod snapshots;
 mod spool;
 mod store;
 mod time;
@@ -46,6 +47,7 @@ pub use runbooks::{NewRunbookVersion, RunbookPut, RunbookStore, RunbookVersionRo
 pub use secrets::{Mask, MaskStream, Masks, SecretError, SecretValue, Secrets};
 pub use segments::{SegmentRow, SegmentStore};
 pub use sessions::{SessionChange, SessionFilter, SessionRow, SessionStore};
+pub use snapshots::{SnapshotError, Snapshots};
 pub use spool::Spool;
 pub use store::{
     ClaimRequest, CommitAnswer, Creation, Idempotency, LabelFilter, LiveCount, NewRun, Page, RunBirth, RunCommit,

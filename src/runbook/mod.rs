@@ -28,7 +28,8 @@ pub use files::{
     is_bundle_path,
 };
 pub use plan::{
-    Condition, Jitter, ParamSpec, Phase, Plan, PlannedStep, RetryOn, RetryPolicy, Template, TextPart, to_text,
+    Condition, Jitter, ParamSpec, Phase, Plan, PlannedStep, RetryOn, RetryPolicy, StepFolder, Template, TextPart,
+    to_text,
 };
 pub use shipped::{SHIPPED, Shipped};
 pub use source::Span;

@@ -99,6 +99,8 @@ pub struct PlannedStep {
     pub effect: EffectModel,
     pub on_unknown: OnUnknown,
     pub continue_on_error: bool,
+    #[serde(default, skip_serializing_if = "StepFolder::is_shared")]
+    pub workspace: StepFolder,
     /// Evaluated over `result` when an attempt succeeded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<(String, Template)>,
@@ -126,10 +128,28 @@ impl PlannedStep {
             effect: EffectModel::AtMostOnce,
             on_unknown: OnUnknown::Hold,
             continue_on_error: false,
+            workspace: StepFolder::Shared,
             outputs: Vec::new(),
             keep_result: false,
             position: (1, 1),
         }
+    }
+}
+
+/// The folder that a step works in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepFolder {
+    /// The run's working folder, which all its steps share and which follows the run from machine to machine.
+    #[default]
+    Shared,
+    /// An empty one for each attempt, which nobody keeps.
+    None,
+}
+
+impl StepFolder {
+    pub fn is_shared(&self) -> bool {
+        *self == StepFolder::Shared
     }
 }
 

@@ -15,6 +15,7 @@ mod object_artifacts;
 mod processes;
 mod runbook_folder;
 mod secrets;
+mod snapshots;
 mod spool;
 #[cfg(target_os = "linux")]
 mod supervisor;
@@ -36,6 +37,7 @@ pub use object_artifacts::{ObjectArtifacts, ObjectConfig, ObjectConfigError};
 pub use processes::{Grouped, Supervised, SupervisorConfig, kill_leftovers, supervisor_hook, wait_until_gone};
 pub use runbook_folder::NotifiedFolder;
 pub use secrets::EnvSecrets;
+pub use snapshots::StoredSnapshots;
 pub use spool::FolderSpool;
 pub use up_lock::{UpInfo, UpLock, UpLockError};
 pub use usage::{Usage, raise_descriptor_limit};

@@ -51,8 +51,6 @@ pub struct ObjectConfig {
     pub prefix: String,
     /// The `AWS_*` variables: region, endpoint, credentials.
     pub variables: Vec<(String, String)>,
-    /// `https://bucket.host/key` in place of `https://host/bucket/key`.
-    pub virtual_hosts: bool,
     /// How long one request may take, and how long it is tried again.
     pub timeout: Duration,
     pub patience: Duration,
@@ -64,7 +62,6 @@ impl ObjectConfig {
             bucket: bucket.into(),
             prefix: prefix.into(),
             variables: Vec::new(),
-            virtual_hosts: false,
             timeout: Duration::from_secs(60),
             patience: Duration::from_secs(30),
         }
@@ -123,7 +120,6 @@ impl ObjectArtifacts {
         let retry = RetryConfig { backoff, max_retries: 8, retry_timeout: config.patience };
         let store = builder
             .with_bucket_name(&config.bucket)
-            .with_virtual_hosted_style_request(config.virtual_hosts)
             .with_allow_http(speaks_plainly)
             .with_retry(retry)
             .with_http_connector(Connector { timeout: config.timeout, speaks_plainly })

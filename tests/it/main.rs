@@ -16,6 +16,8 @@ mod faults;
 #[cfg(test)]
 mod generated;
 #[cfg(test)]
+mod machines;
+#[cfg(test)]
 #[cfg(target_os = "linux")]
 mod processes;
 #[cfg(test)]

@@ -58,6 +58,7 @@ impl Rig {
             masks: Arc::new(SecretMasks::default()),
             executors: Arc::new(Probed { registry, bodies: bodies.clone() }),
             workspaces: Arc::new(FolderWorkspaces::new(dir)),
+            snapshots: None,
             bundles: Arc::new(FolderBundles::new(
                 Arc::new(FolderArtifacts::new(dir.join("artifacts"))?),
                 dir.join("bundles"),

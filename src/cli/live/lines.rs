@@ -69,7 +69,11 @@ pub fn sentence(watch: &Watch, fact: &Event, at: Micros) -> Option<String> {
         Event::StepSkipped { step } => format!("{} skipped", id(step)),
         Event::StepBlocked { step } => format!("{} blocked: a step it needs did not succeed", id(step)),
         Event::StepCancelled { step, .. } => format!("{} cancelled", id(step)),
-        Event::PhaseStarted { .. } | Event::RunFinished { .. } => return None,
+        Event::WorkspaceNotStored { failure } => format!("the working folder was not stored: {failure}"),
+        Event::PhaseStarted { .. }
+        | Event::RunFinished { .. }
+        | Event::WorkspaceUsed { .. }
+        | Event::WorkspaceStored { .. } => return None,
     })
 }
 

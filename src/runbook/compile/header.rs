@@ -13,7 +13,12 @@ use super::{
 use crate::{
     model::{Digest, Lane, Millis},
     runbook::{
-        ParamSpec, Plan, RetryPolicy, Template, diagnostic::Code, expr, plan::Phase, schema::Checker, source::Source,
+        ParamSpec, Plan, RetryPolicy, Template,
+        diagnostic::Code,
+        expr,
+        plan::{Phase, StepFolder},
+        schema::Checker,
+        source::Source,
     },
 };
 
@@ -32,6 +37,8 @@ pub(super) struct Header {
     pub(super) default_timeout: Option<Millis>,
     pub(super) default_retry: Option<RetryPolicy>,
     pub(super) env: Vec<(String, Template)>,
+    /// Of every step that does not say its own.
+    pub(super) workspace: StepFolder,
 }
 
 /// As many as the schema allows; compiling their schemas takes time.
@@ -77,6 +84,7 @@ impl Header {
             default_timeout: duration(defaults.get("timeout"), "timeout", "/defaults", report),
             default_retry,
             env,
+            workspace: if text("workspace") == Some("none") { StepFolder::None } else { StepFolder::Shared },
             params,
         }
     }

@@ -17,6 +17,7 @@ pub(super) const TOP: &[&str] = &[
     "defaults",
     "env",
     "files",
+    "workspace",
     "secrets",
     "steps",
     "on_failure",

@@ -17,7 +17,7 @@ use crate::{
         Condition, Jitter, PlannedStep, RetryOn, RetryPolicy, Template,
         diagnostic::{Code, suggestion},
         expr,
-        plan::Phase,
+        plan::{Phase, StepFolder},
     },
 };
 
@@ -96,9 +96,19 @@ impl Lowering<'_, '_, '_> {
             effect,
             on_unknown: self.text("on_unknown").and_then(|word| word.parse().ok()).unwrap_or(OnUnknown::Hold),
             continue_on_error: self.map.get("continue_on_error").and_then(Value::as_bool).unwrap_or(false),
+            workspace: self.workspace(),
             outputs: self.outputs(&with_result),
             keep_result: false,
             position: self.report.source.position(self.report.source.value_span(self.pointer).start),
+        }
+    }
+
+    /// What the step says, else what the runbook says.
+    fn workspace(&self) -> StepFolder {
+        match self.text("workspace") {
+            Some("none") => StepFolder::None,
+            Some(_) => StepFolder::Shared,
+            None => self.header.workspace,
         }
     }
 

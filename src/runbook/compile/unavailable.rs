@@ -50,8 +50,8 @@ pub(super) fn check(json: &Value, report: &mut Report<'_>) {
             let is_known = |key: &&str| phase == Phase::Body || !keys::BODY_ONLY.contains(key);
             let unavailable: Vec<&str> = keys::STEP_UNAVAILABLE.iter().copied().filter(is_known).collect();
             refuse(step, &pointer, &unavailable, report);
-            if step.get("workspace").and_then(Value::as_str).is_some_and(|workspace| workspace != "shared") {
-                let message = "only the `shared` workspace is available in this build";
+            if step.get("workspace").is_some_and(|workspace| workspace == "own") {
+                let message = "`own` is valid, but not available in this build: use `shared` or `none`";
                 report.value(Code::NotAvailable, &child(&pointer, "workspace"), message, None);
             }
         }

@@ -2,10 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::{
-    Row,
-    postgres::{PgArguments, PgRow},
-};
+use sqlx::postgres::PgArguments;
 use uuid::Uuid;
 
 use super::{
@@ -13,11 +10,12 @@ use super::{
     arguments::{self, arguments, extend},
     errors::{constraint, store_error},
     inserts::{Events, Labels, column, number, texts},
+    records::scalar,
     types::{At, stored},
 };
 use crate::{
-    model::{Digest, Micros, SessionId, TenantId, WaitingOn},
-    ports::{Creation, Idempotency, IdempotentAnswer, NewRun, RunBirth, StoreError},
+    model::{SessionId, TenantId, WaitingOn},
+    ports::{Creation, Idempotency, IdempotencyStore, NewRun, RunBirth, StoreError},
     store::check,
 };
 
@@ -64,7 +62,7 @@ async fn are_there(store: &PgStore, runs: &[NewRun]) -> Result<bool, StoreError>
         column(runs, |run| At(run.created_at))
     );
     let rows = store.rows(include_str!("queries/are_there.sql"), arguments).await?;
-    let count: i64 = rows.first().map_or(Ok(0), |row| row.try_get(0)).map_err(|error| store_error(&error))?;
+    let count: i64 = scalar(&rows)?.unwrap_or(0);
     Ok(usize::try_from(count).is_ok_and(|count| count == runs.len()))
 }
 
@@ -123,7 +121,7 @@ fn arguments_of(
 }
 
 /// The columns of `idempotency_keys`: tenant, key, digest, status, body, time; NULL without a key.
-pub(super) fn add_key(arguments: &mut PgArguments, idempotency: Option<&Idempotency>) -> Result<(), StoreError> {
+fn add_key(arguments: &mut PgArguments, idempotency: Option<&Idempotency>) -> Result<(), StoreError> {
     let answer = idempotency.map(|key| &key.answer);
     let add = |result: Result<(), sqlx::error::BoxDynError>| result.map_err(|why| StoreError::Refused(why.to_string()));
     use sqlx::Arguments as _;
@@ -137,16 +135,13 @@ pub(super) fn add_key(arguments: &mut PgArguments, idempotency: Option<&Idempote
 
 /// What a known key answers. After a try of unknown end, the caller's own answer under the key says that it was
 /// that try.
-pub(super) async fn known(
+async fn known(
     store: &PgStore,
     idempotency: Option<&Idempotency>,
     uncertain: bool,
 ) -> Result<Option<Creation>, StoreError> {
     let Some(wanted) = idempotency else { return Ok(None) };
-    let arguments = arguments!(wanted.tenant.0, stored(&wanted.key).into_owned());
-    let rows = store.rows(include_str!("queries/idempotent_answer.sql"), arguments).await?;
-    let Some(row) = rows.first() else { return Ok(None) };
-    let kept = answer(row)?;
+    let Some(kept) = store.idempotent_answer(wanted.tenant, &wanted.key).await? else { return Ok(None) };
     Ok(Some(match () {
         () if kept.request != wanted.answer.request => Creation::Mismatched,
         () if uncertain && kept == wanted.answer => Creation::Created,
@@ -154,35 +149,13 @@ pub(super) async fn known(
     }))
 }
 
-/// A row of `idempotent_answer.sql`.
-pub(super) fn answer(row: &PgRow) -> Result<IdempotentAnswer, StoreError> {
-    let corrupt = |column: &'static str, why: &str| StoreError::Corrupt {
-        table: "idempotency_keys",
-        column,
-        row: "an answer".to_owned(),
-        why: why.to_owned(),
-    };
-    let read = || -> Result<(Vec<u8>, i32, Vec<u8>, At), sqlx::Error> {
-        Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?, row.try_get(3)?))
-    };
-    let (digest, status, body, At(created_at)): (_, _, _, At) = read().map_err(|error| store_error(&error))?;
-    let created_at: Micros = created_at;
-    Ok(IdempotentAnswer {
-        request: digest.try_into().map(Digest).map_err(|_| corrupt("body_digest", "not 32 bytes"))?,
-        status: u16::try_from(status).map_err(|_| corrupt("status", "out of range"))?,
-        body,
-        created_at,
-    })
-}
-
 /// Why a session takes no runs.
 async fn closed(store: &PgStore, tenant: TenantId, session: SessionId) -> Result<Option<Creation>, StoreError> {
     let rows = store.rows(include_str!("queries/session_archived.sql"), arguments!(tenant.0, session.0)).await?;
-    let Some(row) = rows.first() else { return Ok(Some(Creation::NoSession(session))) };
-    let archived: bool = row.try_get(0).map_err(|error| store_error(&error))?;
-    Ok(archived.then_some(Creation::SessionArchived(session)))
+    let Some(archived) = scalar(&rows)? else { return Ok(Some(Creation::NoSession(session))) };
+    Ok(Some(Creation::SessionArchived(session)).filter(|_| archived))
 }
 
-pub(super) fn unsettled() -> StoreError {
+fn unsettled() -> StoreError {
     StoreError::Busy("what the request depends on does not come to rest".to_owned())
 }

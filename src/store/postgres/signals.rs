@@ -1,5 +1,7 @@
 //! What the outside tells a run.
 
+use sqlx::postgres::PgRow;
+
 use super::{
     PgStore,
     arguments::arguments,
@@ -26,9 +28,15 @@ pub(super) async fn signal(
         arguments!(run.0, At(at), word, stored_json(data), RunStatus::Queued.as_str(), WaitingOn::Capacity.as_str());
     let sql = include_str!("queries/signal.sql");
     let mut patience = Patience::new();
-    let rows = loop {
+    loop {
         let error = match store.link.once(sql, arguments.clone()).await {
-            Ok(rows) => break rows,
+            Ok(answer) => match told(run, &answer)? {
+                None => return Ok(None),
+                Some((_, Some(seq))) => return Ok(Some(Ok(SignalRow { run, seq, at, kind: kind.clone() }))),
+                Some((status, None)) if status.is_ended() => return Ok(Some(Err(status))),
+                // It ended after the statement began, which saw that only when it came to write: look again.
+                Some(_) => continue,
+            },
             Err(error) => error,
         };
         if !patience.again(&error).await {
@@ -39,12 +47,12 @@ pub(super) async fn signal(
         {
             return Ok(Some(Ok(said)));
         }
-    };
-    let Some(row) = rows.first() else { return Ok(None) };
-    Ok(Some(match rows::status_and_seq(run, row)? {
-        (_, Some(seq)) => Ok(SignalRow { run, seq, at, kind: kind.clone() }),
-        (status, None) => Err(status),
-    }))
+    }
+}
+
+/// The answer of `signal.sql`; none where there is no such run.
+fn told(run: RunId, answer: &[PgRow]) -> Result<Option<(RunStatus, Option<i64>)>, StoreError> {
+    answer.first().map(|row| rows::status_and_seq(run, row)).transpose()
 }
 
 /// The signal, if the run has it already.

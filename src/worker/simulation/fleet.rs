@@ -97,6 +97,7 @@ impl Fleet {
             masks: Arc::new(SimRest),
             executors: self.executors.clone(),
             workspaces: Arc::new(SimRest),
+            snapshots: None,
             bundles: Arc::new(SimRest),
             signals: Signals::default(),
             limits: Limits { slots: 3, grace: Duration::from_millis(20), patient: true, ..Limits::default() },

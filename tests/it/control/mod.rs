@@ -9,4 +9,4 @@ mod stops;
 mod strays;
 mod sync;
 mod views;
-mod world;
+pub mod world;

@@ -89,6 +89,7 @@ impl Process {
             masks: Arc::new(SecretMasks::default()),
             executors: Arc::new(Actions::new(folder, actions)),
             workspaces: Arc::new(FolderWorkspaces::new(folder)),
+            snapshots: None,
             bundles: Arc::new(FolderBundles::new(
                 Arc::new(FolderArtifacts::new(folder.join("artifacts")).unwrap()),
                 folder.join("bundles"),
@@ -96,7 +97,11 @@ impl Process {
             signals: Signals::default(),
             limits,
         };
-        let worker = RandomIds.worker_id();
+        Process::of(RandomIds.worker_id(), world).await
+    }
+
+    /// A worker in this world.
+    pub async fn of(worker: WorkerId, world: World) -> Process {
         let row = WorkerRow {
             id: worker,
             tenant: TenantId::DEFAULT,
@@ -201,13 +206,13 @@ pub fn chain(steps: impl IntoIterator<Item = (&'static str, Value)>) -> Arc<Plan
 }
 
 /// The shipped actions, and those of a test.
-struct Actions {
+pub struct Actions {
     shipped: Registry,
     own: BTreeMap<&'static str, Act>,
 }
 
 impl Actions {
-    fn new(folder: &Path, own: impl IntoIterator<Item = (&'static str, Act)>) -> Actions {
+    pub fn new(folder: &Path, own: impl IntoIterator<Item = (&'static str, Act)>) -> Actions {
         let shipped = Registry::standard(&Deps {
             processes: Arc::new(NoProcesses),
             artifacts: Arc::new(FolderArtifacts::new(folder.join("artifacts")).unwrap()),

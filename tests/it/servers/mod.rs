@@ -9,4 +9,4 @@ mod postgres;
 mod programs;
 
 pub use pgbouncer::PgBouncer;
-pub use postgres::{Server, TestDatabase, database, migrated_database, own_server};
+pub use postgres::{TestDatabase, database, migrated_database, own_server};

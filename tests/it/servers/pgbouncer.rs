@@ -2,12 +2,12 @@
 
 use std::{path::Path, process::Child, time::Duration};
 
-use sqlx::{Connection, PgConnection};
+use tokio::net::TcpStream;
 
 use super::programs::{Folder, free_port, program};
 
 pub struct PgBouncer {
-    _folder: Folder,
+    folder: Folder,
     port: u16,
     _process: Child,
 }
@@ -35,21 +35,19 @@ impl PgBouncer {
             .find(|path| path.exists())
             .expect("PgBouncer is missing: install the package pgbouncer (scripts/test.sh does)");
         let process = program(path, &folder).arg(config).spawn().unwrap();
-        let bouncer = PgBouncer { _folder: folder, port, _process: process };
+        let bouncer = PgBouncer { folder: folder, port, _process: process };
         bouncer.until_ready().await;
         bouncer
     }
 
     async fn until_ready(&self) {
-        let url = self.url("postgres");
         for _ in 0..500 {
-            if let Ok(connection) = PgConnection::connect(&url).await {
-                connection.close().await.ok();
+            if TcpStream::connect(("127.0.0.1", self.port)).await.is_ok() {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        panic!("PgBouncer did not start: {}", self._folder.log());
+        panic!("PgBouncer did not start: {}", self.folder.log());
     }
 
     pub fn url(&self, database: &str) -> String {

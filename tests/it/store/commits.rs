@@ -229,6 +229,7 @@ pub async fn only_the_culprit_is_refused(world: &World) {
     // And one that another owner holds.
     batch[7].worker = W2;
     let answers = world.a.commit(&batch).await.unwrap();
+    assert_eq!(answers.len(), batch.len());
     for (index, answer) in answers.iter().enumerate() {
         match index {
             40 => assert!(matches!(answer, CommitAnswer::Refused(_)), "{answer:?}"),

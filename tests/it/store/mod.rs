@@ -1,6 +1,7 @@
 //! One suite for all stores, each case written once and run against each of them.
 //!
-//! A world has two handles, `a` and `b`: for SQLite two stores on one file, as in two processes; in memory
+//! A world has two handles, `a` and `b`: for SQLite two stores on one file and for PostgreSQL two on one
+//! database, as in two processes; in memory
 //! the same store twice. A case that takes turns between them shows that nothing depends on who wrote.
 
 mod archives;
@@ -39,6 +40,15 @@ macro_rules! conformance {
                 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
                 async fn $case() {
                     crate::store::$topic::$case(&crate::store::world::World::sqlite().await).await;
+                }
+            )+ })+
+        }
+
+        mod server {
+            $(mod $topic { $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+                async fn $case() {
+                    crate::store::$topic::$case(&crate::store::world::World::postgres().await).await;
                 }
             )+ })+
         }
@@ -156,5 +166,8 @@ conformance! {
         park_against_signal,
         commit_against_requeue,
         lost_replies,
-        end_against_signal;
+        end_against_signal,
+        sixteen_claimers,
+        one_batch_for_two_committers,
+        create_against_archive;
 }

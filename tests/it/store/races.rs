@@ -1,16 +1,22 @@
 //! Two connections at the same time.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use futures::future::join;
 use opsroom::{
-    model::{RunStatus, WaitingOn, WorkerId},
-    ports::{CommitAnswer, RunRow},
+    model::{RunStatus, SessionId, WaitingOn, WorkerId},
+    ports::{CommitAnswer, Creation, NewRun, RunCommit, RunRow, SessionChange, SessionRow},
 };
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::world::{W1, W2, World, at, cancel, claim, end, next, park, run_id};
+use super::world::{TENANT, W1, W2, World, at, cancel, claim, end, new_run, next, park, run_id};
 
 /// Rounds of each race; every round is another run.
 const ROUNDS: u128 = 40;
@@ -115,4 +121,91 @@ pub async fn lost_replies(world: &World) {
         assert_eq!((events, steps), (commit.events, commit.steps));
     }
     assert_eq!(world.row(run_id(1)).await.status, RunStatus::Failed);
+}
+
+/// Claims of different sizes beside new runs, signals and commits: nobody is stuck, nobody gets a run twice.
+pub async fn sixteen_claimers(world: &World) {
+    const RUNS: usize = 400;
+    let mut tasks = JoinSet::new();
+    let done = Arc::new(AtomicUsize::new(0));
+    for number in 0..16 {
+        let store = if number % 2 == 0 { world.a.clone() } else { world.b.clone() };
+        let (worker, done) = (WorkerId(Uuid::from_u128(number + 1)), done.clone());
+        tasks.spawn(async move {
+            let mut mine = Vec::new();
+            while done.load(Ordering::Relaxed) < RUNS {
+                let claimed = store.claim(&claim(worker, 1 + usize::try_from(number % 5).unwrap())).await.unwrap();
+                let batch: Vec<RunCommit> = claimed.iter().map(next).collect();
+                let answers = store.commit(&batch).await.unwrap();
+                assert!(answers.iter().all(|answer| *answer == CommitAnswer::Committed), "{answers:?}");
+                done.fetch_add(claimed.len(), Ordering::Relaxed);
+                mine.extend(claimed.into_iter().map(|run| run.id));
+                tokio::task::yield_now().await;
+            }
+            mine
+        });
+    }
+    for number in (1..=RUNS as u128).step_by(10) {
+        world.queued(number..number + 10).await;
+        let told = world.b.signal(run_id(number), &cancel(), at(1)).await.unwrap().unwrap();
+        assert_eq!(told.unwrap().seq, 1);
+    }
+    let mine: Vec<_> = tasks.join_all().await.into_iter().flatten().collect();
+    assert_eq!(mine.len(), RUNS);
+    assert_eq!(mine.iter().collect::<BTreeSet<_>>().len(), RUNS);
+}
+
+/// A batch that is sent again while it is still being written, its runs in another order: no deadlock, one write.
+pub async fn one_batch_for_two_committers(world: &World) {
+    for round in 0..10 {
+        let mut batch = Vec::new();
+        for number in 1..=20 {
+            batch.push(next(&world.owned(round * 100 + number, W1).await));
+        }
+        let again: Vec<RunCommit> = batch.iter().rev().cloned().collect();
+        let (a, b) = (world.a.clone(), world.b.clone());
+        let (first, second) = join(a.commit(&batch), b.commit(&again)).await;
+        assert_eq!(first.unwrap(), vec![CommitAnswer::Committed; 20]);
+        assert_eq!(second.unwrap(), vec![CommitAnswer::Committed; 20]);
+        for commit in &batch {
+            let (row, events, _) = world.everything(commit.run).await;
+            assert_eq!((row.version, events), (commit.version + 1, commit.events.clone()));
+        }
+    }
+}
+
+/// No run enters a session that is archived.
+pub async fn create_against_archive(world: &World) {
+    for round in 0..20 {
+        let session = SessionId(Uuid::from_u128(round + 1));
+        let row = SessionRow {
+            id: session,
+            tenant: TENANT,
+            name: "s".to_owned(),
+            labels: serde_json::Map::new(),
+            created_at: at(0),
+            created_by: "ada".to_owned(),
+            archived_at: None,
+        };
+        world.a.create_session(&row, None).await.unwrap();
+        let run = NewRun { session: Some(session), ..new_run(round + 1) };
+        let archive = SessionChange { name: None, archived: Some(true) };
+        let (a, b) = (world.a.clone(), world.b.clone());
+        let runs = [run];
+        let (created, archived) =
+            join(a.create_runs(&runs, None), b.update_session(TENANT, session, &archive, at(1))).await;
+        archived.unwrap();
+        match created.unwrap() {
+            Creation::Created => assert!(world.a.run(runs[0].id).await.unwrap().is_some()),
+            Creation::SessionArchived(told) => {
+                assert_eq!(told, session);
+                assert!(world.a.run(runs[0].id).await.unwrap().is_none());
+            }
+            other => unreachable!("{other:?}"),
+        }
+        assert_eq!(
+            world.a.create_runs(&[NewRun { session: Some(session), ..new_run(round + 1_000) }], None).await.unwrap(),
+            Creation::SessionArchived(session)
+        );
+    }
 }

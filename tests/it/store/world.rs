@@ -11,10 +11,12 @@ use opsroom::{
         ArchiveStore, ArtifactIndex, ClaimRequest, CommitAnswer, IdempotencyStore, NewRun, RunCommit, RunRow,
         RunbookStore, SegmentStore, SessionStore, SignalKind, StepRow, Store, StoredEvent, Trigger,
     },
-    store::{MemoryStore, SqliteStore},
+    store::{MemoryStore, PgStore, SqliteStore},
 };
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
+
+use crate::servers::{TestDatabase, migrated_database};
 
 pub const TENANT: TenantId = TenantId::DEFAULT;
 pub const W1: WorkerId = WorkerId(Uuid::from_u128(0xa1));
@@ -34,15 +36,15 @@ pub struct World {
     /// The same two, as the port of runbooks.
     pub runbooks: [Arc<dyn RunbookStore>; 2],
     _folder: Option<tempfile::TempDir>,
+    _database: Option<TestDatabase>,
 }
 
 impl World {
     pub async fn memory() -> World {
         let store = Arc::new(MemoryStore::new());
         let answers: [Arc<dyn IdempotencyStore>; 2] = [store.clone(), store.clone()];
-        World { a: store.clone(), b: store.clone(), answers, runbooks: [store.clone(), store], _folder: None }
-            .with_plan()
-            .await
+        let runbooks: [Arc<dyn RunbookStore>; 2] = [store.clone(), store.clone()];
+        World { a: store.clone(), b: store, answers, runbooks, _folder: None, _database: None }.with_plan().await
     }
 
     pub async fn sqlite() -> World {
@@ -52,7 +54,17 @@ impl World {
         let b = Arc::new(SqliteStore::open(&path).await.unwrap());
         let runbooks: [Arc<dyn RunbookStore>; 2] = [a.clone(), b.clone()];
         let answers: [Arc<dyn IdempotencyStore>; 2] = [a.clone(), b.clone()];
-        World { a, b, answers, runbooks, _folder: Some(folder) }.with_plan().await
+        World { a, b, answers, runbooks, _folder: Some(folder), _database: None }.with_plan().await
+    }
+
+    /// Two stores on one database, as in two processes.
+    pub async fn postgres() -> World {
+        let database = migrated_database().await;
+        let a = Arc::new(PgStore::open(&database.config()).await.unwrap());
+        let b = Arc::new(PgStore::open(&database.config()).await.unwrap());
+        let runbooks: [Arc<dyn RunbookStore>; 2] = [a.clone(), b.clone()];
+        let answers: [Arc<dyn IdempotencyStore>; 2] = [a.clone(), b.clone()];
+        World { a, b, answers, runbooks, _folder: None, _database: Some(database) }.with_plan().await
     }
 
     async fn with_plan(self) -> World {

@@ -1,22 +1,23 @@
--- $1 run, $2 at, $3 kind, $4 data, $5 the word `queued`, $6 the word `capacity`. Answers the run's status before
--- and, unless it has ended, the signal's number. Where nobody owns the run somebody must take the signal in.
-WITH told AS MATERIALIZED (
-    SELECT key, status, ended_at FROM runs WHERE id = $1 FOR NO KEY UPDATE
-),
-woken AS (
+-- $1 run, $2 at, $3 kind, $4 data, $5 the word `queued`, $6 the word `capacity`. Answers the signal's number, or none
+-- and the status of a run that seems to have ended. Where nobody owns the run somebody must take the signal in.
+--
+-- Everything is made of the very row version that is written. Had the row been locked and read before, the first
+-- thing to be checked would be a mixture of what was read and of the version that the statement began with.
+WITH woken AS (
     UPDATE runs
-    SET signal_seq = runs.signal_seq + 1,
-        waiting_on = CASE WHEN told.status = $5 THEN $6 END,
-        claimable = told.status = $5,
+    SET signal_seq = signal_seq + 1,
+        waiting_on = CASE WHEN status = $5 THEN $6 END,
+        claimable = status = $5,
         wake_at = NULL,
-        epoch = runs.epoch + (told.status = $5)::integer,
-        version = runs.version + (told.status = $5)::integer
-    FROM told
-    WHERE runs.key = told.key AND told.ended_at IS NULL
-    RETURNING runs.key, runs.signal_seq
+        epoch = epoch + (status = $5)::integer,
+        version = version + (status = $5)::integer
+    WHERE id = $1 AND ended_at IS NULL
+    RETURNING key, status, signal_seq
 ),
 said AS (
     INSERT INTO run_signals (run_key, seq, at, kind, data)
     SELECT key, signal_seq, $2, $3, $4::json FROM woken
 )
-SELECT told.status, woken.signal_seq FROM told LEFT JOIN woken ON woken.key = told.key
+SELECT status, signal_seq FROM woken
+UNION ALL
+SELECT status, NULL FROM runs WHERE id = $1 AND NOT EXISTS (SELECT FROM woken)

@@ -1,16 +1,17 @@
 //! PgBouncer in transaction mode, Debian's.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use opsroom::{
     model::{WaitingOn, WorkerId},
     ports::{CommitAnswer, Store},
     store::{PgConfig, PgSchema, PgStore, Pooling},
 };
+use sqlx::{ConnectOptions, Executor, Row, postgres::PgConnectOptions};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use super::begin;
+use super::{begin, exec};
 use crate::{
     servers::{PgBouncer, own_server},
     store::world::{W2, at, cancel, claim, end, new_run, next, park, run_id},
@@ -39,21 +40,20 @@ async fn limits_hold_behind_it() {
     let bouncer = PgBouncer::start(server.port(), "").await;
     let database = server.database(None).await;
     let mut config = PgConfig::from_url(&format!("{}&pgbouncer=true", bouncer.url(database.name()))).unwrap();
-    config.lock_timeout = std::time::Duration::from_millis(20);
+    config.lock_timeout = Duration::from_millis(20);
     let store = PgStore::open(&config).await.unwrap();
     begin(&store).await;
     let mut raw = database.connect().await;
-    super::exec(&mut raw, "BEGIN; UPDATE runs SET priority = 1").await;
+    exec(&mut raw, "BEGIN; UPDATE runs SET priority = 1").await;
     let error = store.signal(run_id(1), &cancel(), at(1)).await.unwrap_err();
     assert!(error.to_string().contains("lock timeout"), "{error}");
-    super::exec(&mut raw, "ROLLBACK").await;
+    exec(&mut raw, "ROLLBACK").await;
     // Nothing of it stays on the server connection that the next one gets.
-    let mut other = sqlx::PgConnection::connect(&bouncer.url(database.name())).await.unwrap();
-    let shown = sqlx::Executor::fetch_one(&mut other, sqlx::raw_sql("SHOW lock_timeout")).await.unwrap();
-    assert_eq!(sqlx::Row::get::<String, _>(&shown, 0), "0");
+    let options: PgConnectOptions = bouncer.url(database.name()).parse().unwrap();
+    let mut other = options.extra_float_digits(None).connect().await.unwrap();
+    let shown = other.fetch_one(sqlx::raw_sql("SHOW lock_timeout")).await.unwrap();
+    assert_eq!(shown.get::<String, _>(0), "0");
 }
-
-use sqlx::Connection as _;
 
 /// The hot verbs from many tasks at once, more than there are server connections.
 async fn work(store: Arc<PgStore>) {

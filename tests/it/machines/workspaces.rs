@@ -1,0 +1,195 @@
+//! The working folder of a run follows it from machine to machine, or the run says that it is lost.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+use async_trait::async_trait;
+use opsroom::{
+    engine::Verdict,
+    model::{Failure, FailureReason, RunId, RunStatus, Success, WaitingOn},
+    ports::{AttemptContext, Executor, Store as _},
+    runbook::{Phase, Plan, PlannedStep, StepFolder, Template},
+};
+use serde_json::json;
+
+use super::{Fleet, Machine, all, until};
+use crate::control::world::Act;
+
+/// Writes what it found and leaves a mark; the first attempt of `lost` is lost.
+#[derive(Clone, Default)]
+struct Mark {
+    seen: Arc<Mutex<Vec<(String, Vec<String>)>>>,
+}
+
+#[async_trait]
+impl Executor for Mark {
+    async fn execute(&self, context: AttemptContext) -> Result<Success, Failure> {
+        let mut names: Vec<String> = std::fs::read_dir(&context.workspace)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        let step = context.step.to_string();
+        self.seen.lock().unwrap().push((step.clone(), names));
+        std::fs::write(context.workspace.join(&step), vec![b'x'; context.with["bytes"].as_u64().unwrap_or(1) as usize])
+            .unwrap();
+        if context.with["lost"] == true && context.attempt == 1 {
+            return Err(Failure::error("GONE", "as if its worker had died").because(FailureReason::WorkerLost));
+        }
+        Ok(Success::default())
+    }
+}
+
+impl Mark {
+    fn seen(&self) -> Vec<(String, Vec<String>)> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+fn step(id: &str, need: Option<u32>) -> PlannedStep {
+    PlannedStep {
+        needs: need.map(opsroom::model::StepIx).into_iter().collect(),
+        with: Template::Literal(json!({"lost": id == "held", "bytes": if id == "large" { 3 << 20 } else { 1 }})),
+        ..PlannedStep::new(id, "mark")
+    }
+}
+
+/// `a`, then `held`, whose first attempt is lost so that the run waits for a person, then `c`.
+fn plan(first: &str) -> Arc<Plan> {
+    let last = PlannedStep { phase: Phase::Finally, ..step("last", None) };
+    Arc::new(Plan::new("marks", vec![step(first, None), step("held", Some(0)), step("c", Some(1)), last]))
+}
+
+async fn machine(fleet: &Fleet, name: &str, mark: &Mark) -> Machine {
+    fleet.machine_with(name, 2 << 20, [("mark", Arc::new(mark.clone()) as Act)]).await
+}
+
+async fn parked(machine: &Machine, run: RunId) {
+    machine.process.until(run, |row| row.waiting_on == Some(WaitingOn::StepOutcome)).await;
+}
+
+async fn resolve(machine: &Machine, run: RunId) {
+    let resolved = machine.process.runs.resolve(run, "held", Verdict::Succeeded, "ada", "").await;
+    resolved.unwrap();
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.retain(|name| !name.starts_with('.'));
+    names
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parked_run_goes_on_elsewhere_with_its_folder() {
+    let (fleet, here, there) = (Fleet::new().await, Mark::default(), Mark::default());
+    let one = machine(&fleet, "one", &here).await;
+    one.work();
+    let run = one.process.submit(&plan("a")).await;
+    parked(&one, run).await;
+    until("nothing is kept here", async || names(&one.folder.join("workspaces")).is_empty()).await;
+    assert_eq!(fleet.artifacts.list("workspaces").await.unwrap().len(), 1);
+    one.process.stop().await;
+    let other = machine(&fleet, "other", &there).await;
+    other.work();
+    resolve(&other, run).await;
+    assert_eq!(other.process.ends(run).await, RunStatus::Succeeded);
+    let expected = [("c", vec!["a", "held"]), ("last", vec!["a", "c", "held"])];
+    assert_eq!(
+        there.seen(),
+        expected.map(|(step, names)| (step.to_owned(), names.iter().map(|n| n.to_string()).collect()))
+    );
+    until("nothing is left", async || {
+        names(&other.folder.join("workspaces")).is_empty()
+            && fleet.artifacts.list("workspaces").await.unwrap().is_empty()
+    })
+    .await;
+    let kinds: Vec<String> = all(&other.history(), run).await.iter().map(|event| event.event.action.clone()).collect();
+    let count = |kind: &str| kinds.iter().filter(|action| *action == kind).count();
+    assert_eq!((count("workspace_used"), count("workspace_stored")), (2, 1), "{kinds:?}");
+    other.process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_folder_of_a_dead_worker_is_lost_and_handlers_still_run() {
+    let (fleet, here, there) = (Fleet::new().await, Mark::default(), Mark::default());
+    // It is too large to be stored: the run waits, and its folder stays where it is.
+    let one = machine(&fleet, "one", &here).await;
+    one.work();
+    let run = one.process.submit(&plan("large")).await;
+    parked(&one, run).await;
+    let told = all(&one.history(), run).await;
+    let refused = told.iter().find(|event| event.event.action == "workspace_not_stored").expect("it is told");
+    assert_eq!(refused.data["error"]["code"], "WORKSPACE_TOO_LARGE");
+    one.process.stop().await;
+    let other = machine(&fleet, "other", &there).await;
+    other.work();
+    resolve(&other, run).await;
+    assert_eq!(other.process.ends(run).await, RunStatus::Failed);
+    let row = other.process.row(run).await;
+    let error = row.error.unwrap();
+    assert!(error.message.contains("WORKSPACE_LOST"), "{error:?}");
+    assert_eq!(there.seen(), [("last".to_owned(), vec![])], "the handler begins with an empty folder");
+    other.process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_place_finds_the_folder() {
+    let (fleet, mark) = (Fleet::new().await, Mark::default());
+    let one = machine(&fleet, "one", &mark).await;
+    one.work();
+    let run = one.process.submit(&plan("large")).await;
+    parked(&one, run).await;
+    one.process.stop().await;
+    // Another worker process on the same disk.
+    let again = machine(&fleet, "one", &mark).await;
+    again.work();
+    resolve(&again, run).await;
+    assert_eq!(again.process.ends(run).await, RunStatus::Succeeded);
+    assert_eq!(mark.seen()[2], ("c".to_owned(), vec!["held".to_owned(), "large".to_owned()]));
+    again.process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_stored_and_is_gone_is_lost() {
+    let (fleet, mark) = (Fleet::new().await, Mark::default());
+    let one = machine(&fleet, "one", &mark).await;
+    one.work();
+    let run = one.process.submit(&plan("a")).await;
+    parked(&one, run).await;
+    one.process.stop().await;
+    fleet.artifacts.delete_below("workspaces").await.unwrap();
+    let other = machine(&fleet, "other", &mark).await;
+    other.work();
+    resolve(&other, run).await;
+    assert_eq!(other.process.ends(run).await, RunStatus::Failed);
+    assert!(other.process.row(run).await.error.unwrap().message.contains("WORKSPACE_LOST"));
+    other.process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn steps_without_a_part_in_it_store_nothing_and_lose_nothing() {
+    let (fleet, here, there) = (Fleet::new().await, Mark::default(), Mark::default());
+    let plan = plan("large");
+    let mut plan = Plan::from_json(&plan.to_json()).unwrap();
+    for step in &mut plan.steps {
+        step.workspace = StepFolder::None;
+    }
+    let one = machine(&fleet, "one", &here).await;
+    one.work();
+    let run = one.process.submit(&Arc::new(plan.link())).await;
+    parked(&one, run).await;
+    assert!(fleet.artifacts.list("workspaces").await.unwrap().is_empty());
+    one.process.stop().await;
+    let other = machine(&fleet, "other", &there).await;
+    other.work();
+    resolve(&other, run).await;
+    assert_eq!(other.process.ends(run).await, RunStatus::Succeeded);
+    let seen: Vec<_> = here.seen().into_iter().chain(there.seen()).collect();
+    assert_eq!(seen.len(), 4);
+    assert!(seen.iter().all(|(_, names)| names.is_empty()), "each has a folder of its own: {seen:?}");
+    assert!(fleet.store.run(run).await.unwrap().is_some());
+    other.process.stop().await;
+}
