@@ -39,7 +39,10 @@ pub(super) async fn commit(store: &PgStore, batch: &[RunCommit]) -> Result<Vec<C
     // Parts still to be written; a stack, so that halves need no recursion.
     let mut parts: Vec<Vec<usize>> = vec![(0..batch.len()).filter(|&index| answers[index].is_none()).collect()];
     let mut patience = PATIENCE;
-    while let Some(part) = parts.pop().filter(|part| !part.is_empty()) {
+    while let Some(part) = parts.pop() {
+        if part.is_empty() {
+            continue;
+        }
         let mut commits: Vec<&RunCommit> = part.iter().map(|&index| &batch[index]).collect();
         // The order in which the statement locks.
         commits.sort_unstable_by_key(|commit| commit.run.0);
@@ -47,7 +50,9 @@ pub(super) async fn commit(store: &PgStore, batch: &[RunCommit]) -> Result<Vec<C
             Ok(written) => {
                 let (held, rest): (Vec<_>, Vec<_>) =
                     part.iter().partition(|&&index| written.contains(&batch[index].run));
-                held.iter().for_each(|&index| answers[index] = Some(CommitAnswer::Committed));
+                for &index in &held {
+                    answers[index] = Some(CommitAnswer::Committed);
+                }
                 // A run may change between the statement and the look at its row, but not for ever.
                 patience = if held.is_empty() { patience - 1 } else { PATIENCE };
                 let rest = sort_out(store, batch, rest, &mut answers).await?;

@@ -19,9 +19,9 @@ const ACQUIRE: Duration = Duration::from_secs(5);
 /// How long the first connection may take.
 const FIRST: Duration = Duration::from_secs(10);
 /// A connection that nobody has used for so long is closed.
-const IDLE: Duration = Duration::from_secs(600);
+const IDLE: Duration = Duration::from_mins(10);
 /// Old connections are replaced, so that a balancer or a failover spreads them anew.
-const LIFETIME: Duration = Duration::from_secs(1_800);
+const LIFETIME: Duration = Duration::from_mins(30);
 
 /// URL schemes that mean PostgreSQL. The last one is what Python services have in their environment.
 pub const SCHEMES: [&str; 3] = ["postgres", "postgresql", "postgresql+asyncpg"];

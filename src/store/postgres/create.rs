@@ -36,8 +36,9 @@ pub(super) async fn runs(
         match sent.rows {
             Ok(rows) if !rows.is_empty() => return Ok(Creation::Created),
             Ok(_) => {}
-            // The answer of an earlier try was lost, and these are its runs.
-            Err(error) if sent.uncertain && constraint(&error) == Some("uq_runs_id") => {
+            // The answer of an earlier try was lost, and these are its runs. Which of their rows the server refuses
+            // first is not said anywhere: a label as well as the run.
+            Err(error) if sent.uncertain && constraint(&error).is_some() => {
                 return if are_there(store, runs).await? { Ok(Creation::Created) } else { Err(store_error(&error)) };
             }
             Err(error) => return Err(store_error(&error)),

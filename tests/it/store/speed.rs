@@ -13,7 +13,7 @@ use serde_json::json;
 use super::world::{TENANT, W1, claim, end, event, new_run, plan, run_id};
 
 /// One step costs two events and one write of its run.
-fn one_step(row: &RunRow) -> RunCommit {
+pub fn one_step(row: &RunRow) -> RunCommit {
     let head = row.sequence_head;
     let data = json!({
         "step": 12, "attempt": 1, "exit": 0, "result": null,
@@ -22,7 +22,7 @@ fn one_step(row: &RunRow) -> RunCommit {
     RunCommit { events: vec![event(head + 1, data.clone()), event(head + 2, data)], ..super::world::next(row) }
 }
 
-fn quantile(durations: &mut [Duration], q: usize) -> Duration {
+pub fn quantile(durations: &mut [Duration], q: usize) -> Duration {
     durations.sort();
     durations[(durations.len() - 1) * q / 100]
 }
@@ -38,7 +38,7 @@ async fn owned(store: &SqliteStore, first: u128, count: u128) -> Vec<RunRow> {
     rows
 }
 
-fn moved_on(row: &mut RunRow) {
+pub fn moved_on(row: &mut RunRow) {
     row.version += 1;
     row.sequence_head += 2;
 }

@@ -2,8 +2,10 @@
 
 mod connections;
 mod migrations;
+mod plans;
 mod pooler;
 mod roles;
+mod speed;
 
 use opsroom::{
     ports::{NewRun, Store},
