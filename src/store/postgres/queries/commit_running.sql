@@ -17,8 +17,10 @@ WITH held AS MATERIALIZED (
     )
     LEFT JOIN LATERAL (
         SELECT key FROM runs
-        WHERE runs.id = b.id AND runs.epoch = b.epoch AND runs.claimed_by = b.worker AND runs.version = b.version
-            AND runs.ended_at IS NULL AND (NOT b.all_signals OR runs.signal_seq = b.signals_applied)
+        -- Not `=`: that would be looked up in idx_runs_owner, where runs that have ended are left until a vacuum.
+        WHERE runs.id = b.id AND runs.epoch = b.epoch AND runs.claimed_by IS NOT DISTINCT FROM b.worker
+            AND runs.version = b.version AND runs.ended_at IS NULL
+            AND (NOT b.all_signals OR runs.signal_seq = b.signals_applied)
         FOR NO KEY UPDATE
     ) AS r ON true
 ),
