@@ -3,8 +3,8 @@
 
 use super::{
     CancelRun, CreateRun, CreateRuns, CreateSession, FieldError, GetStepLogQuery, ListArtifactsQuery, ListEventsQuery,
-    ListRunbookVersionsQuery, ListRunbooksQuery, ListRunsQuery, ListSessionsQuery, PlanRequest, ResolveStep,
-    RunbookSource, StreamEventsQuery, UpdateSession, UploadArtifactQuery,
+    ListRunbookVersionsQuery, ListRunbooksQuery, ListRunsQuery, ListSessionsQuery, ListWorkersQuery, PlanRequest,
+    ResolveStep, RunbookSource, StreamEventsQuery, UpdateSession, UploadArtifactQuery,
     check::{Checked, Fields},
 };
 
@@ -145,6 +145,14 @@ impl Checked for ListRunbookVersionsQuery {
 }
 
 impl Checked for ListSessionsQuery {
+    fn check(&self, _: &str, found: &mut Vec<FieldError>) {
+        let mut fields = Fields::of_query(found);
+        fields.range("limit", self.limit.map(i64::from), 1, 200);
+        fields.length("cursor", self.cursor.as_ref(), 1, 500);
+    }
+}
+
+impl Checked for ListWorkersQuery {
     fn check(&self, _: &str, found: &mut Vec<FieldError>) {
         let mut fields = Fields::of_query(found);
         fields.range("limit", self.limit.map(i64::from), 1, 200);

@@ -225,3 +225,22 @@ impl Query for ListSessionsQuery {
         pairs
     }
 }
+
+/// The query of `listWorkers`.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListWorkersQuery {
+    #[serde(default)]
+    pub limit: Option<u32>,
+    #[serde(default)]
+    pub cursor: Option<String>,
+}
+
+impl Query for ListWorkersQuery {
+    fn pairs(&self) -> Vec<(&'static str, String)> {
+        let mut pairs = Vec::new();
+        push(&mut pairs, "limit", &self.limit);
+        push(&mut pairs, "cursor", &self.cursor);
+        pairs
+    }
+}

@@ -488,13 +488,49 @@ pub struct LaneInfo {
     pub lane: Lane,
     pub queued: u64,
     pub running: u64,
-    /// Runs that this process executes at once.
+    /// Runs that the living workers execute at once.
     pub slots: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct LaneList {
     pub items: Vec<LaneInfo>,
+}
+
+words! {
+    /// Living, draining (claims nothing more), or expired (not heard of for too long; its runs are taken back).
+    WorkerStatus ("worker status") {
+        Living = "living",
+        Draining = "draining",
+        Expired = "expired",
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Worker {
+    /// A restarted worker is another one.
+    pub id: Uuid,
+    pub status: WorkerStatus,
+    pub host: String,
+    pub pid: u64,
+    pub version: String,
+    /// The lanes that it claims from; none where it only executes its own runs.
+    pub lanes: Vec<Lane>,
+    /// Runs that it executes at once in each lane.
+    pub slots: u64,
+    /// Runs that it owns.
+    pub running: u64,
+    pub labels: Map<String, Value>,
+    pub started_at: Micros,
+    pub beat_at: Micros,
+    /// How long ago its last heartbeat was.
+    pub beat_age_ms: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct WorkerList {
+    pub items: Vec<Worker>,
+    pub next_cursor: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

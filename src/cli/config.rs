@@ -5,6 +5,7 @@
 use std::{
     collections::BTreeMap,
     ffi::OsString,
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -175,6 +176,9 @@ impl HttpSection {
 /// Variables that steps inherit; `LC_*` besides.
 const INHERITED: &[&str] = &["PATH", "HOME", "LANG", "LANGUAGE", "TZ", "USER", "LOGNAME", "TMPDIR", "SHELL"];
 
+/// Shorter ones are lost to a slow disk, with longer ones runs wait long for somebody to take them over.
+const LEASES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_mins(5);
+
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 impl Config {
@@ -253,6 +257,7 @@ fn key(text: &str) -> Result<Key, Fault> {
 
 /// The database that is named, if one is.
 fn database(variables: &Variables, globals: &Globals<'_>) -> Result<Option<DatabaseConfig>, Fault> {
+    let lease = lease(variables)?;
     let url = match (globals.database_url_file, globals.database_url) {
         (Some(file), _) => std::fs::read_to_string(file)
             .map_err(|error| io_fault("BAD_CONFIG", &format!("--database-url-file `{}`", file.display()), &error))?,
@@ -282,16 +287,15 @@ fn database(variables: &Variables, globals: &Globals<'_>) -> Result<Option<Datab
         })?;
         postgres.pool = size;
     }
-    Ok(Some(DatabaseConfig { postgres, lease: lease(variables)? }))
+    Ok(Some(DatabaseConfig { postgres, lease }))
 }
 
 fn lease(variables: &Variables) -> Result<LeaseConfig, Fault> {
     let Some(text) = variables.text("OPSROOM_LEASE") else { return Ok(LeaseConfig::default()) };
-    let lease = text.parse().ok().filter(|lease: &Millis| (1_000..=600_000).contains(&lease.0));
-    let lease = lease.and_then(|lease| LeaseConfig::of(lease.duration()).checked().ok());
-    lease.ok_or_else(|| {
-        Fault::refused("BAD_CONFIG", format!("OPSROOM_LEASE is `{text}`"))
-            .help("write a time from 1s to 10m, as in `10s`")
+    let lease = text.parse::<Millis>().ok().map(Millis::duration).filter(|lease| LEASES.contains(lease));
+    lease.map(LeaseConfig::of).ok_or_else(|| {
+        Fault::refused("BAD_CONFIG", format!("OPSROOM_LEASE: `{text}` is not a time from 1s to 5m"))
+            .help("all workers and schedulers of a database need the same; 10s is a good one")
     })
 }
 
@@ -447,6 +451,8 @@ mod tests {
             ("OPSROOM_LOG_FORMAT", "xml"),
             ("OPSROOM_HTTP_ALLOW", "10.0.0.0/99"),
             ("OPSROOM_RETENTION_DAYS", "0"),
+            ("OPSROOM_LEASE", "10"),
+            ("OPSROOM_LEASE", "200ms"),
             ("OPSROOM_KEY", "a b"),
             ("OPSROOM_ARTIFACTS_URL", "https://key:secret@host/bucket"),
             ("OPSROOM_ARTIFACTS_URL", "s3://"),

@@ -27,15 +27,17 @@ use super::{
 };
 use crate::{
     actions::{self, Registry},
-    control::{Archives, Leases, Limits, Plans, Reaper, Retention, Runbooks, Runs, Segments, Sessions, Signals, World},
+    control::{
+        Archives, Leases, Limits, Plans, Reaper, Retention, Runbooks, Runs, Segments, Sessions, Signals, Workers, World,
+    },
     feed::MemoryFeed,
     model::{TenantId, WorkerId},
-    ports::{Artifacts, Clock, Liveness, Queue},
+    ports::{Artifacts, Clock, Liveness, Queue, Snapshots, Spool},
     queue::ChannelQueue,
     store::{PgStore, SqliteStore},
     system::{
         BootClock, Burials, EnvSecrets, FlockLiveness, FolderBundles, FolderSpool, FolderWorkspaces, LockLiveness,
-        RandomIds, SecretMasks, SystemClock,
+        RandomIds, SecretMasks, SpoolsBelow, StoredSnapshots, SystemClock,
     },
     worker::LaneConfig,
 };
@@ -114,20 +116,25 @@ impl Instance {
     fn compose(config: &Config, files: Files, ports: Ports) -> Result<Instance, Fault> {
         let Ports { ledger, queue, clock, segments, fleet, background } = ports;
         let folder = &config.data.folder;
-        let spool = FolderSpool::new(config.data.spool()).map_err(|error| unusable(config, &error))?;
+        let spool: Arc<dyn Spool> = match &fleet {
+            // Each worker has one of its own.
+            Some(_) => Arc::new(SpoolsBelow::new(config.data.spool())),
+            None => Arc::new(FolderSpool::new(config.data.spool()).map_err(|error| unusable(config, &error))?),
+        };
+        let snapshots = fleet.as_ref().map(|_| snapshots(config, &files)).transpose()?;
         let (rows, artifacts) = (ledger.rows(), files.artifacts.clone());
         let world = World {
             store: rows.clone(),
             queue,
             feed: Arc::new(MemoryFeed::new()),
-            spool: Arc::new(spool),
+            spool,
             clock,
             ids: Arc::new(RandomIds),
             secrets: Arc::new(EnvSecrets::new(config.secrets.variables.iter().cloned())),
             masks: Arc::new(SecretMasks::default()),
             executors: Arc::new(Registry::new([])),
             workspaces: Arc::new(FolderWorkspaces::new(folder)),
-            snapshots: None,
+            snapshots,
             bundles: Arc::new(FolderBundles::new(artifacts.clone(), folder.join("bundles"))),
             archives: Archives::new(rows.clone(), artifacts),
             segments,
@@ -170,6 +177,11 @@ impl Instance {
         Sessions::new(self.rows(), self.rows(), clock, ids, TenantId::DEFAULT)
     }
 
+    /// The service over workers.
+    pub fn workers(&self) -> Workers {
+        Workers::new(self.world.store.clone(), TenantId::DEFAULT)
+    }
+
     /// Makes this process a worker: from here on it may own runs.
     /// `serving`: what it will claim from; nothing if it executes its own runs only.
     pub async fn start_worker(
@@ -210,6 +222,13 @@ impl Instance {
         files.close().await;
         ledger.close().await;
     }
+}
+
+/// What takes working folders to other machines.
+fn snapshots(config: &Config, files: &Files) -> Result<Arc<dyn Snapshots>, Fault> {
+    let (artifacts, limit) = (files.artifacts.clone(), config.artifacts.workspace_limit);
+    let snapshots = StoredSnapshots::new(artifacts, &config.data.folder, limit);
+    Ok(Arc::new(snapshots.map_err(|error| unusable(config, &error))?))
 }
 
 fn unusable(config: &Config, error: &io::Error) -> Fault {

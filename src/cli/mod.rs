@@ -4,11 +4,13 @@
 //! adapters. A command is an `Options` struct and an `execute` function; to add one, write its file and
 //! its line in [`Command`]. No rule about runs is here, and nothing that another front end would need.
 
+mod archive;
 mod artifacts;
 mod bench;
 mod cancel;
 mod completions;
 mod config;
+mod doctor;
 mod document;
 mod events;
 mod explain;
@@ -20,6 +22,7 @@ mod leftovers;
 mod live;
 mod loading;
 mod logs;
+mod migrate;
 mod named;
 mod open;
 mod out;
@@ -46,6 +49,7 @@ mod validate;
 mod version;
 mod why;
 mod worker;
+mod workers;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode, sync::Arc};
 
@@ -108,7 +112,9 @@ enum Command {
     Runs(runs::Options),
     Why(why::Options),
     Sessions(sessions::Options),
+    Workers(workers::Options),
     Artifacts(artifacts::Options),
+    Archive(archive::Options),
     Runbooks(runbooks::Options),
     Show(show::Options),
     Logs(logs::Options),
@@ -116,6 +122,8 @@ enum Command {
     Cancel(cancel::Options),
     Resolve(resolve::Options),
     Recover(recover::Options),
+    Migrate(migrate::Options),
+    Doctor(doctor::Options),
     Bench(bench::Options),
     Init(init::Options),
     Version(version::Options),
@@ -134,6 +142,8 @@ impl Command {
             Command::Plan(_) => "plan",
             Command::Explain(_) => "explain",
             Command::Recover(_) => "recover",
+            Command::Migrate(_) => "migrate",
+            Command::Doctor(_) => "doctor",
             Command::Bench(_) => "bench",
             Command::Init(_) => "init",
             Command::Version(_) => "version",
@@ -161,7 +171,9 @@ impl Command {
             Command::Runs(options) => runs::execute(context, options),
             Command::Why(options) => why::execute(context, options),
             Command::Sessions(options) => sessions::execute(context, options),
+            Command::Workers(options) => workers::execute(context, options),
             Command::Artifacts(options) => artifacts::execute(context, options),
+            Command::Archive(options) => archive::execute(context, options),
             Command::Runbooks(options) => runbooks::execute(context, options),
             Command::Show(options) => show::execute(context, options),
             Command::Logs(options) => logs::execute(context, options),
@@ -169,6 +181,8 @@ impl Command {
             Command::Cancel(options) => cancel::execute(context, options),
             Command::Resolve(options) => resolve::execute(context, options),
             Command::Recover(options) => recover::execute(context, options),
+            Command::Migrate(options) => migrate::execute(context, options),
+            Command::Doctor(options) => doctor::execute(context, options),
             Command::Bench(options) => bench::execute(context, options),
             Command::Init(options) => init::execute(context, options),
             Command::Version(options) => Ok(version::execute(context, options)),

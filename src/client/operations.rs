@@ -11,9 +11,10 @@ use super::{
 use crate::{
     api::{
         ArtifactList, CancelRun, CreateRun, CreateRuns, CreateSession, EventPage, LaneList, ListArtifactsQuery,
-        ListEventsQuery, ListRunbookVersionsQuery, ListRunbooksQuery, ListRunsQuery, ListSessionsQuery, LoginLink,
-        Plan, PlanRequest, Readiness, ResolveStep, Run, RunList, RunRefs, Runbook, RunbookList, RunbookSource,
-        RunbookVersionList, Session, SessionList, StepList, UpdateSession, Validation, Why,
+        ListEventsQuery, ListRunbookVersionsQuery, ListRunbooksQuery, ListRunsQuery, ListSessionsQuery,
+        ListWorkersQuery, LoginLink, Plan, PlanRequest, Readiness, ResolveStep, Run, RunList, RunRefs, Runbook,
+        RunbookList, RunbookSource, RunbookVersionList, Session, SessionList, StepList, UpdateSession, Validation, Why,
+        Worker, WorkerList,
     },
     model::RunId,
 };
@@ -178,6 +179,18 @@ impl Client {
     /// The four lanes, with what waits and runs in them.
     pub async fn list_lanes(&self) -> Result<LaneList, ClientError> {
         let call = Call { method: Method::GET, target: "/v1/lanes".to_owned(), body: None };
+        self.send(&call).await
+    }
+
+    /// The workers, oldest first, with what they serve and do.
+    pub async fn list_workers(&self, query: &ListWorkersQuery) -> Result<WorkerList, ClientError> {
+        let call = Call { method: Method::GET, target: target("/v1/workers", query), body: None };
+        self.send(&call).await
+    }
+
+    /// Ask a worker to claim nothing more, to finish its runs or hand them back, and to end.
+    pub async fn drain_worker(&self, worker: Uuid) -> Result<Worker, ClientError> {
+        let call = Call { method: Method::POST, target: format!("/v1/workers/{}/drain", segment(worker)), body: None };
         self.send(&call).await
     }
 

@@ -38,6 +38,7 @@ mod submit;
 mod taking_up;
 mod views;
 mod why;
+mod workers;
 
 use std::{sync::Arc, time::Duration};
 
@@ -71,6 +72,7 @@ pub use step_log::{LogFilter, chunk_bytes};
 pub use stream::{Change, Changes, EventStream, Item, Shown, Streams};
 pub use submit::{Answer, Once, StoredVersion, Submission, SubmitError, Submitted, Wishes};
 pub use why::{Blocker, BlockerKind, Why};
+pub use workers::{WorkerHealth, WorkerView, Workers, WorkersError};
 
 /// Everything outside that owners need. Cheap to clone.
 #[derive(Clone)]

@@ -4,7 +4,10 @@
 //! with its artifacts and its archive: first the contents, then the rows, so that a crash between leaves rows, which
 //! the next round removes.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use tokio_util::sync::CancellationToken;
 
@@ -13,8 +16,8 @@ use super::{
     segments::{SegmentError, Segments},
 };
 use crate::{
-    model::Micros,
-    ports::{ArchiveStore, ArtifactError, Artifacts, Clock, Spool, StoreError},
+    model::{Digest, Micros},
+    ports::{ArchiveStore, ArtifactError, Artifacts, BundleError, Bundles, Clock, RunbookStore, Spool, StoreError},
 };
 
 /// How often to look.
@@ -25,6 +28,12 @@ const BREATH: Duration = Duration::from_millis(10);
 
 /// Rows of events that go at once: about 2 ms.
 const EVENTS: usize = 500;
+
+/// How long the files of a runbook may be stored without anything that names them.
+const NAMELESS: Duration = Duration::from_hours(1);
+
+/// Bundles that are asked about at once.
+const BUNDLES: usize = 500;
 
 /// Runs that go at once.
 const RUNS: usize = 16;
@@ -54,6 +63,8 @@ pub enum RetentionError {
     Spool(#[from] std::io::Error),
     #[error(transparent)]
     Segments(#[from] SegmentError),
+    #[error(transparent)]
+    Bundles(#[from] BundleError),
 }
 
 /// The loop that removes what is old.
@@ -65,6 +76,9 @@ pub struct Sweeper {
     spool: Arc<dyn Spool>,
     clock: Arc<dyn Clock>,
     segments: Segments,
+    bundles: Option<(Arc<dyn RunbookStore>, Arc<dyn Bundles>)>,
+    /// Bundles that had no name when they were looked at, and when that was.
+    nameless: Arc<Mutex<(Micros, Vec<Digest>)>>,
 }
 
 impl std::fmt::Debug for Sweeper {
@@ -81,7 +95,16 @@ impl Sweeper {
         spool: Arc<dyn Spool>,
         clock: Arc<dyn Clock>,
     ) -> Sweeper {
-        Sweeper { retention, index, artifacts, spool, clock, segments: Segments::default() }
+        Sweeper {
+            retention,
+            index,
+            artifacts,
+            spool,
+            clock,
+            segments: Segments::default(),
+            bundles: None,
+            nameless: Arc::default(),
+        }
     }
 
     /// Removes segments of archived runs, too.
@@ -106,6 +129,12 @@ impl Sweeper {
         }
     }
 
+    /// Removes the files of runbooks that belong to nothing any more, too.
+    #[must_use]
+    pub fn with_bundles(self, runbooks: Arc<dyn RunbookStore>, bundles: Arc<dyn Bundles>) -> Sweeper {
+        Sweeper { bundles: Some((runbooks, bundles)), ..self }
+    }
+
     /// Removes everything that is old now.
     pub async fn round(&self) -> Result<(), RetentionError> {
         while self.index.trim_events(self.before(self.retention.events), EVENTS).await? {
@@ -117,7 +146,29 @@ impl Sweeper {
         while self.delete_packs().await? {
             tokio::time::sleep(BREATH).await;
         }
-        Ok(self.segments.sweep(&*self.clock).await?)
+        self.segments.sweep(&*self.clock).await?;
+        self.forget_bundles().await
+    }
+
+    /// Files are stored a moment before the version, or the plan, that names them: what has no name now and had none
+    /// an hour ago goes.
+    async fn forget_bundles(&self) -> Result<(), RetentionError> {
+        let Some((runbooks, bundles)) = &self.bundles else { return Ok(()) };
+        let now = self.clock.now();
+        let (looked, before) = self.nameless.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if now.since(looked) < NAMELESS {
+            return Ok(());
+        }
+        let mut nameless = Vec::new();
+        for known in bundles.stored().await?.chunks(BUNDLES) {
+            nameless.extend(runbooks.unnamed_bundles(known).await?);
+        }
+        let (gone, waiting): (Vec<Digest>, Vec<Digest>) = nameless.into_iter().partition(|one| before.contains(one));
+        for bundle in gone {
+            bundles.remove(bundle).await?;
+        }
+        *self.nameless.lock().unwrap_or_else(PoisonError::into_inner) = (now, waiting);
+        Ok(())
     }
 
     fn before(&self, age: Duration) -> Micros {

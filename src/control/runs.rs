@@ -1,6 +1,6 @@
 //! Runs: telling them something, showing them.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use super::{
     Handoff, LaneCount, OwnError, World,
@@ -9,10 +9,11 @@ use super::{
     sessions::by_lane,
     views::Views,
     why::{Circumstances, Why, why},
+    workers::Workers,
 };
 use crate::{
     engine::{Run, Step, Verdict},
-    model::{Lane, RunId, RunStatus, TenantId},
+    model::{RunId, RunStatus, TenantId},
     ports::{Page, RunFilter, RunRow, SignalKind, SignalRow, StoreError},
     runbook::Plan,
 };
@@ -51,26 +52,19 @@ pub struct Runs {
     pub(super) world: World,
     pub(super) tenant: TenantId,
     pub(super) handoff: Handoff,
-    slots: BTreeMap<Lane, usize>,
     kept: Duration,
     views: Views,
 }
 
 impl Runs {
     pub fn new(world: World, tenant: TenantId) -> Runs {
-        Runs { world, tenant, handoff: Handoff::default(), slots: BTreeMap::new(), kept: KEPT, views: Views::default() }
+        Runs { world, tenant, handoff: Handoff::default(), kept: KEPT, views: Views::default() }
     }
 
     /// Hands runs to lanes of this process where they have a free slot.
     #[must_use]
     pub fn hand_to(self, handoff: Handoff) -> Runs {
         Runs { handoff, ..self }
-    }
-
-    /// Says how many runs of each of these lanes this process executes at once.
-    #[must_use]
-    pub fn serving(self, lanes: &[Lane], slots: usize) -> Runs {
-        Runs { slots: lanes.iter().map(|lane| (*lane, slots)).collect(), ..self }
     }
 
     /// How long runs are kept after their end.
@@ -84,10 +78,11 @@ impl Runs {
         Ok(self.world.store.runs(self.tenant, filter).await?)
     }
 
-    /// What waits and runs in each lane, with the slots of this process.
+    /// What waits and runs in each lane, with the runs of it that the living workers execute at once.
     pub async fn lanes(&self) -> Result<Vec<(LaneCount, usize)>, RunsError> {
         let counts = by_lane(self.world.store.live_counts(self.tenant).await?.iter());
-        Ok(counts.map(|count| (count, self.slots.get(&count.lane).copied().unwrap_or(0))).to_vec())
+        let slots = Workers::new(self.world.store.clone(), self.tenant).slots().await?;
+        Ok(counts.map(|count| (count, slots.get(&count.lane).copied().unwrap_or(0))).to_vec())
     }
 
     /// Why a run is where it is, with its row.
@@ -97,11 +92,12 @@ impl Runs {
         if view.row.status == RunStatus::Queued {
             let lanes = self.lanes().await?;
             let (count, slots) = lanes[view.row.lane as usize];
+            let served = lanes.iter().filter(|(_, slots)| *slots > 0).map(|(count, _)| count.lane).collect();
             around = Circumstances {
                 position: self.world.store.queue_position(run).await?,
                 running_in_lane: count.running,
                 slots,
-                has_workers: !self.world.store.owners().await?.is_empty(),
+                served,
             };
         }
         let why = why(&view, &around);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::RunView;
 use crate::{
     engine::{Ending, Step},
-    model::{Micros, RunStatus, StepIx, WaitingOn},
+    model::{Lane, Micros, RunStatus, StepIx, WaitingOn},
 };
 
 /// What is known of the world around a run.
@@ -15,10 +15,10 @@ pub struct Circumstances {
     pub position: Option<u64>,
     /// Runs of its lane that somebody executes.
     pub running_in_lane: u64,
-    /// Runs of its lane that this process executes at once; 0 if it serves none.
+    /// Runs of its lane that the living workers execute at once; 0 if none serves it.
     pub slots: usize,
-    /// Whether any worker is known, in this process or another one.
-    pub has_workers: bool,
+    /// The lanes that living workers serve.
+    pub served: Vec<Lane>,
 }
 
 /// The reasons.
@@ -74,20 +74,27 @@ fn queued(view: &RunView, around: &Circumstances) -> Why {
     let position = around.position;
     let ahead = position.map_or(0, |position| position - 1);
     let since = Some(row.created_at);
-    if !around.has_workers && around.slots == 0 && around.running_in_lane == 0 {
-        let detail = format!("no worker serves lane {lane}");
+    if around.slots == 0 {
+        let others: Vec<&str> = around.served.iter().map(|lane| lane.as_str()).collect();
+        let but =
+            if others.is_empty() { String::new() } else { format!("; those that live serve {}", others.join(", ")) };
+        let detail = format!("no worker serves lane {lane}{but}");
         let blocker = Blocker { kind: BlockerKind::NoWorker, step: None, detail, since };
-        let summary = format!("It waits in lane {lane}, and no worker is there to take it.");
-        let actions = vec!["opsroom up".to_owned(), cancel(view)];
+        let summary = format!("{}waits in lane {lane}, and no worker is there to take it.", again(view));
+        let start = if others.is_empty() { "opsroom up".to_owned() } else { format!("opsroom worker --lanes {lane}") };
+        let actions = vec![start, cancel(view)];
         return Why { summary, position, wake_at: None, blockers: vec![blocker], actions };
     }
     let running = around.running_in_lane;
     let detail =
         format!("{} and {} in lane {lane}", count(running, "run is under way", "runs are under way"), waits(ahead));
     let blocker = Blocker { kind: BlockerKind::LaneFull, step: None, detail: detail.clone(), since };
-    let again = if row.recoveries > row.recoveries_applied { "Its worker died; it" } else { "It" };
-    let summary = format!("{again} waits for a free slot: {detail}.");
+    let summary = format!("{}waits for a free slot: {detail}.", again(view));
     Why { summary, position, wake_at: None, blockers: vec![blocker], actions: vec![cancel(view)] }
+}
+
+fn again(view: &RunView) -> &'static str {
+    if view.row.recoveries > view.row.recoveries_applied { "Its worker died; it " } else { "It " }
 }
 
 fn waits(ahead: u64) -> String {

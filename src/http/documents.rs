@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use crate::{
     api,
-    control::{self, Blocker, LaneCount, SessionView, StepView, Why},
+    control::{self, Blocker, LaneCount, SessionView, StepView, Why, WorkerHealth, WorkerView},
     model::{Micros, RunStatus, StepStatus, StreamId},
-    ports::RunRow,
+    ports::{RunRow, WorkerState},
 };
 
 /// A run.
@@ -118,9 +118,31 @@ fn lane_count(count: &LaneCount) -> api::LaneCount {
     api::LaneCount { lane: count.lane, queued: count.queued, running: count.running }
 }
 
-/// A lane, with the runs of it that this process executes at once.
+/// A lane, with the runs of it that the living workers execute at once.
 pub fn lane(count: &LaneCount, slots: usize) -> api::LaneInfo {
     api::LaneInfo { lane: count.lane, queued: count.queued, running: count.running, slots: slots as u64 }
+}
+
+pub fn worker(view: &WorkerView) -> api::Worker {
+    let WorkerState { row, beat_at, beat_age, running, .. } = &view.state;
+    api::Worker {
+        id: row.id.0,
+        status: match view.health {
+            WorkerHealth::Living => api::WorkerStatus::Living,
+            WorkerHealth::Draining => api::WorkerStatus::Draining,
+            WorkerHealth::Expired => api::WorkerStatus::Expired,
+        },
+        host: row.host.clone(),
+        pid: row.pid.into(),
+        version: row.version.clone(),
+        lanes: row.lanes.clone(),
+        slots: row.slots.into(),
+        running: *running,
+        labels: row.labels.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect(),
+        started_at: row.started_at,
+        beat_at: *beat_at,
+        beat_age_ms: millis(*beat_age),
+    }
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::{
     body::Body,
     extract::{FromRequest, FromRequestParts, OptionalFromRequest, RawPathParams, Request},
-    http::{HeaderMap, header, request::Parts},
+    http::{HeaderMap, Method, header, request::Parts},
 };
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
@@ -17,12 +17,18 @@ use serde::de::DeserializeOwned;
 
 use self::params::Params;
 use super::problem::{Code, Problem};
+use crate::runbook::{MAX_BUNDLE_BYTES, MAX_BUNDLE_FILES};
 
 /// The largest body, artifacts aside.
 pub const MAX_BODY: usize = 1024 * 1024;
 
+/// The largest body with the files of a runbook: those in base64, their names, and the source as a JSON string.
+pub const MAX_RUNBOOK_BODY: usize =
+    (MAX_BUNDLE_BYTES as usize).div_ceil(3) * 4 + MAX_BUNDLE_FILES * 1_100 + 2 * MAX_BODY;
+
 /// How long a body of that size may take to arrive.
 const BODY_TIME: Duration = Duration::from_secs(20);
+const RUNBOOK_BODY_TIME: Duration = Duration::from_mins(2);
 
 /// How much of a body that is too large is read all the same, and for how long.
 const DISCARD: usize = 64 * MAX_BODY;
@@ -38,7 +44,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     async fn from_request(request: Request, _: &S) -> Result<Json<T>, Problem> {
         let (parts, body) = request.into_parts();
         expect_json(&parts.headers)?;
-        let bytes = whole_body(&parts.headers, body).await?;
+        let bytes = whole_body(&parts, body).await?;
         json::read(&bytes).map(Json)
     }
 }
@@ -48,7 +54,7 @@ impl<S: Send + Sync, T: DeserializeOwned> OptionalFromRequest<S> for Json<T> {
 
     async fn from_request(request: Request, _: &S) -> Result<Option<Json<T>>, Problem> {
         let (parts, body) = request.into_parts();
-        let bytes = whole_body(&parts.headers, body).await?;
+        let bytes = whole_body(&parts, body).await?;
         if bytes.is_empty() {
             return Ok(None);
         }
@@ -121,13 +127,25 @@ fn expect_json(headers: &HeaderMap) -> Result<(), Problem> {
     Err(Problem::new(Code::UnsupportedMediaType, detail))
 }
 
-/// All of a body of at most [`MAX_BODY`] bytes.
-pub async fn whole_body(headers: &HeaderMap, mut body: Body) -> Result<Bytes, Problem> {
+/// How large the body of a request may be, and how long it may take: where a runbook comes with its files, more.
+fn bounds(parts: &Parts) -> (usize, Duration) {
+    let path = parts.uri.path();
+    let has_files = match parts.method {
+        Method::PUT => path.starts_with("/v1/runbooks/"),
+        Method::POST => ["/v1/plans", "/v1/validate"].contains(&path),
+        _ => false,
+    };
+    if has_files { (MAX_RUNBOOK_BODY, RUNBOOK_BODY_TIME) } else { (MAX_BODY, BODY_TIME) }
+}
+
+/// All of a body of at most [`MAX_BODY`] bytes, or [`MAX_RUNBOOK_BODY`].
+pub async fn whole_body(parts: &Parts, mut body: Body) -> Result<Bytes, Problem> {
+    let (headers, (limit, time)) = (&parts.headers, bounds(parts));
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    let read = if announced.is_some_and(|length| length > MAX_BODY as u64) {
-        Err(too_large())
+    let read = if announced.is_some_and(|length| length > limit as u64) {
+        Err(larger_than(limit))
     } else {
-        tokio::time::timeout(BODY_TIME, up_to_the_limit(&mut body)).await.unwrap_or_else(|_| Err(too_slow()))
+        tokio::time::timeout(time, up_to(limit, &mut body)).await.unwrap_or_else(|_| Err(too_slow()))
     };
     if read.as_ref().is_err_and(|problem| problem.code == Code::BodyTooLarge) && !headers.contains_key(header::EXPECT) {
         // A client that is still sending when the connection closes may never see the answer.
@@ -136,13 +154,13 @@ pub async fn whole_body(headers: &HeaderMap, mut body: Body) -> Result<Bytes, Pr
     read
 }
 
-async fn up_to_the_limit(body: &mut Body) -> Result<Bytes, Problem> {
+async fn up_to(limit: usize, body: &mut Body) -> Result<Bytes, Problem> {
     let mut bytes = BytesMut::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| body_problem(&error))?;
         let Ok(data) = frame.into_data() else { continue };
-        if bytes.len() + data.len() > MAX_BODY {
-            return Err(too_large());
+        if bytes.len() + data.len() > limit {
+            return Err(larger_than(limit));
         }
         bytes.extend_from_slice(&data);
     }
@@ -163,7 +181,7 @@ pub fn body_problem(error: &(dyn std::error::Error + 'static)) -> Problem {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if error.is::<http_body_util::LengthLimitError>() {
-            return too_large();
+            return larger_than(MAX_BODY);
         }
         let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
         if kind == Some(std::io::ErrorKind::TimedOut) {
@@ -174,8 +192,8 @@ pub fn body_problem(error: &(dyn std::error::Error + 'static)) -> Problem {
     Problem::new(Code::BadRequest, "the body could not be read to its end")
 }
 
-fn too_large() -> Problem {
-    Problem::new(Code::BodyTooLarge, format!("the body has more than {MAX_BODY} bytes"))
+fn larger_than(limit: usize) -> Problem {
+    Problem::new(Code::BodyTooLarge, format!("the body has more than {limit} bytes"))
 }
 
 fn too_slow() -> Problem {

@@ -91,7 +91,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Keyed<T> {
     async fn from_request(request: Request, _: &S) -> Result<Keyed<T>, Problem> {
         let (parts, body) = request.into_parts();
         let key = key(&parts.headers)?;
-        let bytes = whole_body(&parts.headers, body).await?;
+        let bytes = whole_body(&parts, body).await?;
         let body = read_json(&parts.headers, &bytes)?;
         let once = key.map(|key| (key, digest(&parts.method, &parts.uri, &bytes)));
         let idempotency = parts.extensions.get::<Idempotency>();
@@ -171,7 +171,7 @@ impl Idempotency {
 
     async fn once(&self, key: String, request: Request, next: Next) -> Result<Response, Problem> {
         let (parts, body) = request.into_parts();
-        let body = whole_body(&parts.headers, body).await?;
+        let body = whole_body(&parts, body).await?;
         let digest = digest(&parts.method, &parts.uri, &body);
         let keyed = self.begin(key).await?;
         if let Some(answer) = keyed.first(digest) {

@@ -33,6 +33,7 @@ mod sse;
 mod step_log;
 mod ui;
 mod validate;
+mod workers;
 
 use std::sync::Arc;
 
@@ -46,7 +47,7 @@ use self::{
     problem::{Code, Problem},
 };
 use crate::{
-    control::{RunArtifacts, Runbooks, Runs, Sessions, Streams},
+    control::{RunArtifacts, Runbooks, Runs, Sessions, Streams, Workers},
     ports::{Clock, Ids},
 };
 
@@ -56,6 +57,7 @@ pub struct Nouns {
     pub runs: Runs,
     pub runbooks: Runbooks,
     pub sessions: Sessions,
+    pub workers: Workers,
     pub streams: Streams,
     pub artifacts: RunArtifacts,
     pub clock: Arc<dyn Clock>,
@@ -136,7 +138,7 @@ pub fn local(nouns: Nouns, caller: Caller) -> Router {
 }
 
 fn noun_routes(nouns: Nouns) -> Router {
-    let Nouns { runs, runbooks, sessions, streams, artifacts, clock, ids: _ } = nouns;
+    let Nouns { runs, runbooks, sessions, workers, streams, artifacts, clock, ids: _ } = nouns;
     Router::new()
         .merge(artifacts::routes(artifacts))
         .merge(events::routes(streams.clone()))
@@ -147,6 +149,7 @@ fn noun_routes(nouns: Nouns) -> Router {
         .merge(runs::routes(runs, runbooks.clone(), clock))
         .merge(sessions::routes(sessions))
         .merge(validate::routes(runbooks))
+        .merge(workers::routes(workers))
 }
 
 async fn nothing_here() -> Problem {

@@ -80,6 +80,8 @@ codes! {
         "No runbook has this name, or it has no such version. `GET /v1/runbooks` lists the runbooks.";
     SessionNotFound = "SESSION_NOT_FOUND", 404, "No such session",
         "There is no session with this id.";
+    WorkerNotFound = "WORKER_NOT_FOUND", 404, "No such worker",
+        "There is no worker with this id, or it has ended. `GET /v1/workers` lists the workers.";
     MethodNotAllowed = "METHOD_NOT_ALLOWED", 405, "The method is not allowed here",
         "The path exists, but not with this method. `Allow` lists the methods that it has.";
     RequestTimeout = "REQUEST_TIMEOUT", 408, "The request did not arrive in time",
@@ -90,6 +92,8 @@ codes! {
         "Only a step of unknown outcome is resolved.";
     SessionArchived = "SESSION_ARCHIVED", 409, "The session is archived",
         "No runs start in an archived session. Reopen it with `PATCH /v1/sessions/{session}`.";
+    WorkerNotDrainable = "WORKER_NOT_DRAINABLE", 409, "The worker cannot be drained",
+        "It belongs to `opsroom up` or to a command, whose process is to be ended instead (SIGTERM drains it), or it is gone already.";
     IdempotencyInProgress = "IDEMPOTENCY_IN_PROGRESS", 409, "The same request is being handled",
         "A request with the same `Idempotency-Key` has not been answered yet. Repeat this one in a moment.";
     Conflict = "CONFLICT", 409, "The request is in conflict with what is stored",
@@ -97,7 +101,7 @@ codes! {
     RunExpired = "RUN_EXPIRED", 410, "The run's events are gone",
         "The run ended so long ago that its events were removed.";
     BodyTooLarge = "BODY_TOO_LARGE", 413, "The body is too large",
-        "Bodies have at most 1 MiB, artifacts 1 GiB.";
+        "Bodies have at most 1 MiB, those with the files of a runbook 17 MiB, artifacts 1 GiB.";
     UnsupportedMediaType = "UNSUPPORTED_MEDIA_TYPE", 415, "The body has another media type",
         "Send JSON as `Content-Type: application/json`.";
     RangeNotSatisfiable = "RANGE_NOT_SATISFIABLE", 416, "There are no such bytes",

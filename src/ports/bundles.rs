@@ -27,4 +27,10 @@ pub trait Bundles: Send + Sync {
 
     /// A folder with exactly these files, which nobody may write to. All runs of a digest share it.
     async fn lay(&self, digest: Digest) -> Result<PathBuf, BundleError>;
+
+    /// The digests of what is stored.
+    async fn stored(&self) -> Result<Vec<Digest>, BundleError>;
+
+    /// Deletes a bundle that nobody needs. A folder that it was laid into stays where it is.
+    async fn remove(&self, digest: Digest) -> Result<(), BundleError>;
 }

@@ -93,4 +93,7 @@ pub trait RunbookStore: Send + Sync {
         before: Option<u32>,
         limit: usize,
     ) -> Result<Page<RunbookVersionRow>, StoreError>;
+
+    /// Those of these bundles that no version of any tenant names, and no plan of a run that is kept.
+    async fn unnamed_bundles(&self, bundles: &[Digest]) -> Result<Vec<Digest>, StoreError>;
 }

@@ -5,18 +5,22 @@
 //! [`ports::Store`](crate::ports::Store).
 
 mod check;
+mod findings;
 mod guard;
 mod listing;
 mod memory;
 mod postgres;
+mod schema;
 mod seed;
 mod signal;
 mod sqlite;
 mod text;
 
+pub use findings::{Finding, Level};
 pub use memory::MemoryStore;
 pub use postgres::{
-    BadUrl, MigrationState, PgConfig, PgCounts, PgSchema, PgStore, Pooling, SCHEMES as POSTGRES_SCHEMES,
+    BadUrl, PgConfig, PgCounts, PgSchema, PgStore, Pooling, SCHEMES as POSTGRES_SCHEMES, examine_postgres,
 };
+pub use schema::MigrationState;
 pub use seed::EndedRun;
-pub use sqlite::SqliteStore;
+pub use sqlite::{SqliteSchema, SqliteStore, examine_sqlite};

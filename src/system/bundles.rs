@@ -24,6 +24,7 @@ use crate::{
     runbook::{Bundle, BundleEntry, is_bundle_path},
 };
 
+const FOLDER: &str = ".bundles";
 const MANIFEST: &str = "manifest.json";
 
 /// Bundles in an artifact store, laid below one folder.
@@ -145,7 +146,7 @@ impl FolderBundles {
 }
 
 fn key(digest: Digest, name: &str) -> String {
-    format!(".bundles/{digest}/{name}")
+    format!("{FOLDER}/{digest}/{name}")
 }
 
 #[async_trait]
@@ -174,6 +175,20 @@ impl Bundles for FolderBundles {
             }
         }
         Ok(self.folder(digest))
+    }
+
+    async fn stored(&self) -> Result<Vec<Digest>, BundleError> {
+        let keys = self.artifacts.list(FOLDER).await?;
+        let digest = |key: &String| key.strip_prefix(FOLDER)?.strip_prefix('/')?.split('/').next()?.parse().ok();
+        let mut digests: Vec<Digest> = keys.iter().filter_map(digest).collect();
+        digests.dedup();
+        Ok(digests)
+    }
+
+    async fn remove(&self, digest: Digest) -> Result<(), BundleError> {
+        // The manifest first: what is half removed is stored again when it is put.
+        self.artifacts.delete(&key(digest, MANIFEST)).await?;
+        Ok(self.artifacts.delete_below(&format!("{FOLDER}/{digest}")).await?)
     }
 }
 

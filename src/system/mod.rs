@@ -17,6 +17,7 @@ mod runbook_folder;
 mod secrets;
 mod snapshots;
 mod spool;
+mod spools_below;
 #[cfg(target_os = "linux")]
 mod supervisor;
 pub mod tls;
@@ -39,6 +40,7 @@ pub use runbook_folder::NotifiedFolder;
 pub use secrets::EnvSecrets;
 pub use snapshots::StoredSnapshots;
 pub use spool::FolderSpool;
+pub use spools_below::SpoolsBelow;
 pub use up_lock::{UpInfo, UpLock, UpLockError};
 pub use usage::{Usage, raise_descriptor_limit};
 pub use workspaces::FolderWorkspaces;

@@ -38,6 +38,11 @@ impl FolderSpool {
         Ok(FolderSpool { folder, open: Mutex::default() })
     }
 
+    /// One that somebody else writes to; makes nothing.
+    pub(super) fn existing(folder: PathBuf) -> FolderSpool {
+        FolderSpool { folder, open: Mutex::default() }
+    }
+
     /// The file of a run's chunks.
     pub fn path(&self, run: RunId) -> PathBuf {
         self.folder.join(format!("{run}.jsonl"))

@@ -13,8 +13,7 @@ use crate::{
     ports::RunRow,
 };
 
-/// Which lanes a process serves.
-/// By default none.
+/// Which lanes a process serves; by default none.
 #[derive(Debug, Clone, Default)]
 pub struct LaneConfig {
     pub lanes: Vec<Lane>,

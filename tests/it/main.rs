@@ -14,6 +14,9 @@ mod events;
 #[cfg(target_os = "linux")]
 mod faults;
 #[cfg(test)]
+#[cfg(target_os = "linux")]
+mod fleet;
+#[cfg(test)]
 mod generated;
 #[cfg(test)]
 mod machines;

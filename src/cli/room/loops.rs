@@ -103,7 +103,9 @@ fn archiver(instance: &Instance) -> Archiver {
 fn sweeper(instance: &Instance) -> Sweeper {
     let World { spool, clock, .. } = instance.world.clone();
     let segments = instance.world.segments.clone();
-    Sweeper::new(instance.retention, instance.rows(), instance.artifacts(), spool, clock).with_segments(segments)
+    Sweeper::new(instance.retention, instance.rows(), instance.artifacts(), spool, clock)
+        .with_segments(segments)
+        .with_bundles(instance.rows(), instance.world.bundles.clone())
 }
 
 async fn shipped(runbooks: Runbooks) {

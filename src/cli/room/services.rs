@@ -7,7 +7,6 @@ use crate::{
     control::{Handoff, RunArtifacts, Streams},
     http::{Nouns, Services, access::Access, health::Health, idempotency::Idempotency, metrics::Metrics},
     model::TenantId,
-    worker::LaneConfig,
 };
 
 /// What a server has besides an opened instance.
@@ -21,7 +20,7 @@ pub struct Inside {
 pub fn all(
     instance: &Instance,
     inside: Inside,
-    (access, lanes): (Access, LaneConfig),
+    access: Access,
     tasks: &TaskTracker,
     stop: &CancellationToken,
 ) -> Services {
@@ -29,7 +28,7 @@ pub fn all(
     let nouns = nouns(instance, tasks, stop);
     let clock = instance.world.clock.clone();
     let idempotency = Idempotency::new(instance.rows(), clock, TenantId::DEFAULT);
-    let runs = nouns.runs.clone().hand_to(handoff).serving(&lanes.lanes, lanes.slots);
+    let runs = nouns.runs.clone().hand_to(handoff);
     Services { nouns: Nouns { runs, ..nouns }, access, health, metrics, idempotency }
 }
 
@@ -48,6 +47,7 @@ pub fn nouns(instance: &Instance, tasks: &TaskTracker, stop: &CancellationToken)
         runs: instance.runs.clone(),
         runbooks: instance.runbooks.clone(),
         sessions: instance.sessions(),
+        workers: instance.workers(),
         artifacts,
         streams: Streams::start(history, world.feed.clone(), tasks, stop.clone()),
         clock: world.clock.clone(),

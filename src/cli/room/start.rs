@@ -161,9 +161,7 @@ impl Started {
         let Door { listener, url, access, .. } = door;
         let router = match (&parts.server, &access) {
             (Some(_), Some(access)) => {
-                let lanes = parts.worker.as_ref().map(super::options::WorkerOptions::lanes).unwrap_or_default();
-                let services =
-                    services::all(&self.instance, inside, (access.clone(), lanes), &self.tasks, &self.stop_server);
+                let services = services::all(&self.instance, inside, access.clone(), &self.tasks, &self.stop_server);
                 http::router(services)
             }
             _ => {

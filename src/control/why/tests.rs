@@ -71,7 +71,7 @@ fn blockers(why: &Why) -> Vec<(BlockerKind, Option<&str>, &str)> {
 
 #[test]
 fn a_queued_run_has_a_place() {
-    let around = Circumstances { position: Some(3), running_in_lane: 2, slots: 2, has_workers: true };
+    let around = Circumstances { position: Some(3), running_in_lane: 2, slots: 2, served: vec![Lane::B] };
     let found = why(&view(vec![]), &around);
     let detail = "2 runs are under way and 2 wait before it in lane B";
     assert_eq!(blockers(&found), [(BlockerKind::LaneFull, None, detail)]);
@@ -88,13 +88,17 @@ fn without_workers_it_says_so() {
     let found = why(&view(vec![]), &around);
     assert_eq!(blockers(&found), [(BlockerKind::NoWorker, None, "no worker serves lane B")]);
     assert_eq!(found.actions[0], "opsroom up");
+    let elsewhere = Circumstances { served: vec![Lane::A, Lane::C], ..around };
+    let found = why(&view(vec![]), &elsewhere);
+    assert_eq!(blockers(&found)[0].2, "no worker serves lane B; those that live serve A, C");
+    assert_eq!(found.actions[0], "opsroom worker --lanes B");
 }
 
 #[test]
 fn after_a_death_it_says_that_too() {
     let mut view = view(vec![Event::RunStarted, started(BUILD, 1)]);
     view.row.recoveries = 1;
-    let around = Circumstances { has_workers: true, position: Some(1), ..Circumstances::default() };
+    let around = Circumstances { slots: 4, position: Some(1), ..Circumstances::default() };
     assert!(why(&view, &around).summary.starts_with("Its worker died; it waits for a free slot"));
 }
 

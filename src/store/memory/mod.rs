@@ -6,6 +6,8 @@
 mod archives;
 mod artifacts;
 mod idempotency;
+#[cfg(test)]
+mod interleavings;
 mod list;
 mod run;
 mod runbooks;

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::MemoryStore;
 use crate::{
-    model::TenantId,
+    model::{Digest, TenantId},
     ports::{NewRunbookVersion, Page, RunbookPut, RunbookStore, RunbookVersionRow, StoreError},
 };
 
@@ -109,5 +109,14 @@ impl RunbookStore for MemoryStore {
         let state = self.state();
         let versions = state.runbooks.versions(tenant, name).iter().rev();
         Ok(page(versions.filter(|version| before.is_none_or(|before| version.row.version < before)), limit))
+    }
+
+    async fn unnamed_bundles(&self, bundles: &[Digest]) -> Result<Vec<Digest>, StoreError> {
+        let state = self.state();
+        let is_named = |bundle: &Digest| {
+            let mut versions = state.runbooks.0.values().flatten();
+            versions.any(|version| version.row.bundle == Some(*bundle)) || state.runs_with_files(*bundle)
+        };
+        Ok(bundles.iter().copied().filter(|bundle| !is_named(bundle)).collect())
     }
 }

@@ -50,6 +50,16 @@ impl State {
         self.plans.get(&(tenant, digest)).map(|plan| plan.source.clone())
     }
 
+    /// Whether the plan of a run has these files.
+    pub(super) fn runs_with_files(&self, bundle: Digest) -> bool {
+        let has_files = |plan: &Plan| {
+            let plan: Option<serde_json::Value> = serde_json::from_slice(&plan.plan).ok();
+            plan.is_some_and(|plan| plan["files"] == bundle.to_string())
+        };
+        let plans = self.plans.iter().filter(|(_, plan)| has_files(plan));
+        plans.map(|(key, _)| *key).any(|key| self.runs.values().any(|run| (run.row.tenant, run.row.plan) == key))
+    }
+
     pub(super) fn create_runs(
         &mut self,
         runs: &[NewRun],

@@ -7,7 +7,7 @@
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row};
 
 use super::errors::store_error;
-use crate::ports::StoreError;
+use crate::{ports::StoreError, store::schema::MigrationState};
 
 /// One step of the schema and the way back.
 struct Migration {
@@ -49,16 +49,6 @@ const TABLE: &str = "CREATE TABLE IF NOT EXISTS schema_migrations (
     CONSTRAINT pk_schema_migrations PRIMARY KEY (version)
 )";
 
-/// A migration that this build knows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MigrationState {
-    /// From 1, without gaps.
-    pub version: usize,
-    /// As the files are called: `0001_init`.
-    pub name: &'static str,
-    pub applied: bool,
-}
-
 /// Brings the schema up to this build's version; answers the names of what it applied.
 pub(super) async fn up(connection: &mut PgConnection) -> Result<Vec<&'static str>, StoreError> {
     let mut applied = Vec::new();
@@ -76,6 +66,27 @@ pub(super) async fn down(connection: &mut PgConnection, steps: usize) -> Result<
         undone.push(name);
     }
     Ok(undone)
+}
+
+/// Applies the next migration, if there is one; answers its name.
+pub(super) async fn step_up(connection: &mut PgConnection) -> Result<Option<&'static str>, StoreError> {
+    one(connection, next_up).await
+}
+
+/// Takes back the last migration that was applied, if there is one; answers its name.
+pub(super) async fn step_down(connection: &mut PgConnection) -> Result<Option<&'static str>, StoreError> {
+    one(connection, last_down).await
+}
+
+/// Workers that hold a lease, or were heard of within a minute where there are no leases yet: host and process.
+pub(super) async fn live_workers(connection: &mut PgConnection) -> Result<Vec<String>, StoreError> {
+    let sql = match version(connection).await? {
+        0 => return Ok(Vec::new()),
+        1..=7 => include_str!("queries/doctor/beating_workers.sql"),
+        _ => include_str!("queries/doctor/live_workers.sql"),
+    };
+    let rows = connection.fetch_all(sqlx::raw_sql(sql)).await.map_err(|error| store_error(&error))?;
+    rows.iter().map(|row| row.try_get(0).map_err(|error| store_error(&error))).collect()
 }
 
 /// What this build knows, and what of it the database has.

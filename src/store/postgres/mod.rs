@@ -20,10 +20,12 @@
 mod archives;
 mod arguments;
 mod artifacts;
+mod checks;
 mod commit;
 mod connect;
 mod counts;
 mod create;
+mod doctor;
 mod errors;
 mod idempotency;
 mod inserts;
@@ -60,8 +62,8 @@ use self::{
 };
 pub use self::{
     connect::{BadUrl, PgConfig, Pooling, SCHEMES},
+    doctor::examine_postgres,
     measure::PgCounts,
-    migrate::MigrationState,
 };
 use crate::{
     model::{Digest, Epoch, Lane, Micros, RunId, RunStatus, TenantId, WaitingOn, WorkerId},
@@ -69,7 +71,7 @@ use crate::{
         Beat, ClaimRequest, CommitAnswer, Creation, ExpiredWorkers, Idempotency, LiveCount, NewRun, Page, RunCommit,
         RunFilter, RunRow, SignalKind, SignalRow, StepRow, Store, StoreError, StoredEvent, WorkerRow, WorkerState,
     },
-    store::{listing, seed::EndedRun},
+    store::{listing, schema::MigrationState, seed::EndedRun},
 };
 
 /// A store in a PostgreSQL database. Cheap to share in an `Arc`.
@@ -157,6 +159,22 @@ impl PgSchema {
     /// What this build knows, and what of it the database has. A newer schema is `Unavailable`.
     pub async fn status(&mut self) -> Result<Vec<MigrationState>, StoreError> {
         migrate::status(&mut self.connection).await
+    }
+
+    /// Applies the next migration, if there is one; answers its name. Of processes that do it at the same time each
+    /// migration is applied by one.
+    pub async fn step_up(&mut self) -> Result<Option<&'static str>, StoreError> {
+        migrate::step_up(&mut self.connection).await
+    }
+
+    /// Takes back the last migration with all data that only it holds; answers its name.
+    pub async fn step_down(&mut self) -> Result<Option<&'static str>, StoreError> {
+        migrate::step_down(&mut self.connection).await
+    }
+
+    /// The workers that a change of the schema would pull the ground from under.
+    pub async fn live_workers(&mut self) -> Result<Vec<String>, StoreError> {
+        migrate::live_workers(&mut self.connection).await
     }
 
     /// Brings the schema up to this build's version; answers the names of what was applied.

@@ -1,7 +1,10 @@
 //! The versions of runbooks.
 
 use async_trait::async_trait;
-use sqlx::{FromRow, postgres::PgArguments};
+use sqlx::{
+    FromRow, Row,
+    postgres::{PgArguments, PgRow},
+};
 
 use super::{
     PgStore,
@@ -12,7 +15,7 @@ use super::{
     types::{At, restored, stored},
 };
 use crate::{
-    model::TenantId,
+    model::{Digest, TenantId},
     ports::{NewRunbookVersion, Page, RunbookPut, RunbookStore, RunbookVersionRow, StoreError},
 };
 
@@ -87,6 +90,16 @@ impl RunbookStore for PgStore {
         let arguments = arguments!(tenant.0, stored(name).into_owned(), before, arguments::one_more(limit));
         let rows = self.rows(include_str!("queries/runbook_versions.sql"), arguments).await?;
         page::<VersionRecord, _>(&rows, limit)
+    }
+
+    async fn unnamed_bundles(&self, bundles: &[Digest]) -> Result<Vec<Digest>, StoreError> {
+        let names: Vec<String> = bundles.iter().map(Digest::to_string).collect();
+        let rows = self.rows(include_str!("queries/unnamed_bundles.sql"), arguments!(names)).await?;
+        let digest = |row: &PgRow| -> Result<Digest, StoreError> {
+            let text: String = row.try_get(0).map_err(|error| store_error(&error))?;
+            text.parse().map_err(|_| StoreError::Unavailable("a digest came back changed".to_owned()))
+        };
+        rows.iter().map(digest).collect()
     }
 }
 

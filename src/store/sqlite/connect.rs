@@ -52,6 +52,17 @@ pub(super) async fn writer(path: &Path) -> Result<SqliteConnection, StoreError> 
     }
 }
 
+/// A connection to a file that is there, to change its schema.
+pub(super) async fn changer(path: &Path) -> Result<SqliteConnection, StoreError> {
+    let options = options(path).synchronous(SqliteSynchronous::Full).foreign_keys(true);
+    options.connect().await.map_err(|error| at(path, store_error(&error)))
+}
+
+/// A connection that only reads a file that is there.
+pub(super) async fn looker(path: &Path) -> Result<SqliteConnection, StoreError> {
+    options(path).read_only(true).connect().await.map_err(|error| at(path, store_error(&error)))
+}
+
 /// Connections that only read, each from a snapshot of its own: they neither wait for the writer nor make
 /// it wait.
 pub(super) fn readers(path: &Path) -> SqlitePool {

@@ -14,6 +14,7 @@ mod artifacts;
 mod commit;
 mod connect;
 mod create;
+mod doctor;
 mod errors;
 mod idempotency;
 mod inserts;
@@ -23,6 +24,7 @@ mod probe;
 mod reads;
 mod rows;
 mod runbooks;
+mod schema;
 mod seed;
 mod segments;
 mod sessions;
@@ -43,6 +45,7 @@ use self::{
     rows::{RunRecord, decode},
     writer::Writer,
 };
+pub use self::{doctor::examine_sqlite, schema::SqliteSchema};
 use crate::{
     model::{Digest, Epoch, Lane, Micros, RunId, RunStatus, TenantId, WaitingOn, WorkerId},
     ports::{

@@ -1,7 +1,10 @@
 //! The versions of runbooks.
 
 use async_trait::async_trait;
-use sqlx::{FromRow, Row, sqlite::SqliteArguments};
+use sqlx::{
+    FromRow, Row,
+    sqlite::{SqliteArguments, SqliteRow},
+};
 
 use super::{
     SqliteStore,
@@ -74,6 +77,16 @@ impl RunbookStore for SqliteStore {
         let before = before.map_or(i64::MAX, i64::from);
         let arguments = arguments!(id(tenant.0), name.to_owned(), before, one_more(limit));
         self.version_page(include_str!("queries/runbook_versions.sql"), arguments, limit).await
+    }
+
+    async fn unnamed_bundles(&self, bundles: &[Digest]) -> Result<Vec<Digest>, StoreError> {
+        let rows =
+            self.read(include_str!("queries/unnamed_bundles.sql"), arguments!(arguments::json(&bundles))).await?;
+        let digest = |row: &SqliteRow| -> Result<Digest, StoreError> {
+            let text: String = row.try_get(0).map_err(|error| store_error(&error))?;
+            text.parse().map_err(|_| StoreError::Unavailable("a digest came back changed".to_owned()))
+        };
+        rows.iter().map(digest).collect()
     }
 }
 

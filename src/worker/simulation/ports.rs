@@ -592,4 +592,12 @@ impl Bundles for SimRest {
     async fn lay(&self, digest: Digest) -> Result<PathBuf, BundleError> {
         Err(BundleError::Missing(digest))
     }
+
+    async fn stored(&self) -> Result<Vec<Digest>, BundleError> {
+        Ok(Vec::new())
+    }
+
+    async fn remove(&self, _: Digest) -> Result<(), BundleError> {
+        Ok(())
+    }
 }

@@ -3,6 +3,7 @@
 mod bench;
 mod files;
 mod interrupts;
+mod operations;
 mod output;
 mod params;
 mod recovery;

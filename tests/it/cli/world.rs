@@ -83,9 +83,16 @@ impl World {
 
     /// The same, with any number of arguments.
     pub fn start_with(&self, name: &str, arguments: &[&str]) -> Running {
+        let mut command = self.command([]);
+        command.args(arguments);
+        self.launch(name, command)
+    }
+
+    /// The same, with a command that was made elsewhere.
+    pub fn launch(&self, name: &str, mut command: Command) -> Running {
         let (stdout, stderr) = (self.path(&format!("{name}.out")), self.path(&format!("{name}.err")));
         let file = |path: &Path| std::fs::File::create(path).unwrap();
-        let child = self.command([]).args(arguments).stdout(file(&stdout)).stderr(file(&stderr)).spawn().unwrap();
+        let child = command.stdout(file(&stdout)).stderr(file(&stderr)).spawn().unwrap();
         Running { child, stdout, stderr }
     }
 
@@ -119,9 +126,13 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 /// Between two looks at something that gives no signal.
-#[expect(clippy::disallowed_methods, reason = "a poll with a deadline, outside of any runtime")]
 fn pause() {
-    std::thread::sleep(Duration::from_millis(10));
+    pause_for(Duration::from_millis(10));
+}
+
+#[expect(clippy::disallowed_methods, reason = "a poll with a deadline, outside of any runtime")]
+pub fn pause_for(time: Duration) {
+    std::thread::sleep(time);
 }
 
 /// A command under way; killed when it is dropped.
@@ -144,6 +155,12 @@ impl Running {
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// What it has written to standard output so far, and to standard error.
+    pub fn output(&self) -> (String, String) {
+        let read = |path: &Path| std::fs::read_to_string(path).unwrap();
+        (read(&self.stdout), read(&self.stderr))
     }
 
     pub fn said(&self, text: &str) {

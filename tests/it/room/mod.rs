@@ -18,5 +18,6 @@ mod runs;
 mod schema;
 mod sessions;
 mod stopping;
+mod workers;
 
 pub use launch::{Answer, Room};

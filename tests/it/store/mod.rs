@@ -19,6 +19,7 @@ mod runs;
 mod segments;
 mod sessions;
 mod signals;
+mod soundness;
 mod speed;
 mod sqlite_only;
 mod workers;

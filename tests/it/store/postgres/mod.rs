@@ -1,6 +1,7 @@
 //! What only PostgreSQL promises: its schema, its roles, its plans, and what is between it and us.
 
 mod connections;
+mod lists;
 mod migrations;
 mod plans;
 mod pooler;

@@ -1,0 +1,12 @@
+//! Real servers, workers and schedulers of this build on a database of their own.
+
+mod cancels;
+mod deaths;
+mod drains;
+mod launch;
+mod notify;
+mod restarts;
+mod runs;
+mod starts;
+
+pub use launch::{Fleet, Member};
