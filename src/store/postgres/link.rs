@@ -125,6 +125,7 @@ impl Link {
         if rows.as_ref().is_err_and(is_uncertain) {
             // Not to be asked whether it still works: a vanished peer would not answer that either.
             drop(lent.connection.detach());
+            self.connections.distrust();
         } else if rows.is_ok() {
             self.connections.keep(lent);
         }

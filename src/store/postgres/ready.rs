@@ -73,6 +73,11 @@ impl ReadyConnections {
         drop(turn);
     }
 
+    /// Gives all of them back to the pool, which asks them: a connection that is dead is rarely the only one.
+    pub(super) fn distrust(&self) {
+        self.ready().clear();
+    }
+
     /// Connections that are open, and those of them that nobody uses.
     pub(super) fn usage(&self) -> (u32, usize) {
         (self.pool.size(), self.pool.num_idle() + self.ready().len())

@@ -65,11 +65,6 @@ impl Ground {
         }
     }
 
-    /// The database that its programs work on.
-    pub fn database(&self) -> Option<&PgConfig> {
-        self.database.as_ref().map(|database| &database.config)
-    }
-
     pub fn data(&self) -> PathBuf {
         self.folder.join("data")
     }
