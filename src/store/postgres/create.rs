@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::postgres::PgArguments;
+use sqlx::{Arguments as _, postgres::PgArguments};
 use uuid::Uuid;
 
 use super::{
@@ -125,7 +125,6 @@ fn arguments_of(
 fn add_key(arguments: &mut PgArguments, idempotency: Option<&Idempotency>) -> Result<(), StoreError> {
     let answer = idempotency.map(|key| &key.answer);
     let add = |result: Result<(), sqlx::error::BoxDynError>| result.map_err(|why| StoreError::Refused(why.to_string()));
-    use sqlx::Arguments as _;
     add(arguments.add(idempotency.map(|key| key.tenant.0)))?;
     add(arguments.add(idempotency.map(|key| stored(&key.key).into_owned())))?;
     add(arguments.add(answer.map(|answer| answer.request.0.to_vec())))?;

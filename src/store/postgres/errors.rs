@@ -53,7 +53,6 @@ fn from_database(error: &dyn DatabaseError) -> StoreError {
     let unavailable = |what_to_do: &str| StoreError::Unavailable(format!("{text}; {what_to_do}"));
     match code.as_str() {
         "53100" => StoreError::Full(format!("{text}; free space on the disk of the database")),
-        "53300" | "57P03" => StoreError::Busy(text),
         "25006" => unavailable("the database is read-only: connect to its primary"),
         "28000" | "28P01" => unavailable("check user and password of the database URL"),
         "3D000" => unavailable("create the database, or correct its name in the URL"),
@@ -61,9 +60,10 @@ fn from_database(error: &dyn DatabaseError) -> StoreError {
         "42P01" | "42703" | "42883" => {
             unavailable("the schema is not what this build expects: run `opsroom migrate up`")
         }
-        // Serialization failure, deadlock; lock not available, statement cancelled by its timeout; shutdown.
-        "40001" | "40P01" | "55P03" | "57014" | "57P01" | "57P02" | "57P05" => StoreError::Busy(text),
+        // Too many connections; a lock was not to be had in time.
+        "53300" | "55P03" => StoreError::Busy(text),
         _ => match code.get(..2) {
+            // Connection lost; serialization failure or deadlock; shutdown, or cancelled by a time limit.
             Some("08" | "40" | "57") => StoreError::Busy(text),
             Some("53") => unavailable("the database has run out of memory or connections"),
             Some("58" | "XX") => unavailable("look into the log of the database"),

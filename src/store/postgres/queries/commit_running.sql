@@ -15,9 +15,9 @@ WITH held AS MATERIALIZED (
         id, epoch, worker, version, status, at, started_at, signals_applied, recoveries_applied, sequence_head,
         stamp_head, all_signals
     )
+    -- Not `=`: the row is found by its id, not in idx_runs_owner.
     LEFT JOIN LATERAL (
         SELECT key FROM runs
-        -- Not `=`: that would be looked up in idx_runs_owner, where runs that have ended are left until a vacuum.
         WHERE runs.id = b.id AND runs.epoch = b.epoch AND runs.claimed_by IS NOT DISTINCT FROM b.worker
             AND runs.version = b.version AND runs.ended_at IS NULL
             AND (NOT b.all_signals OR runs.signal_seq = b.signals_applied)

@@ -4,16 +4,18 @@
 -- Locks: sessions by id (shared: none of them is archived meanwhile), the key, then new rows only. Of two requests
 -- with one key the second waits at the key for the end of the first, and then creates nothing.
 WITH open AS MATERIALIZED (
+    -- One by one, in the order that they are given in, which is that of their ids.
     SELECT s.id
-    FROM sessions AS s
-    JOIN unnest($35::uuid[], $36::uuid[]) AS named (id, tenant_id) ON s.id = named.id AND s.tenant_id = named.tenant_id
-    WHERE s.archived_at IS NULL
-    ORDER BY s.id
-    FOR SHARE OF s
+    FROM unnest($35::uuid[], $36::uuid[]) AS named (id, tenant_id)
+    CROSS JOIN LATERAL (
+        SELECT id FROM sessions
+        WHERE sessions.id = named.id AND sessions.tenant_id = named.tenant_id AND archived_at IS NULL
+        FOR SHARE
+    ) AS s
 ),
 kept AS (
     INSERT INTO idempotency_keys (tenant_id, key, body_digest, status, body, created_at)
-    SELECT $37, $38, $39, $40, $41, $42
+    SELECT $37::uuid, $38::text, $39::bytea, $40::integer, $41::bytea, $42::timestamptz
     WHERE $38 IS NOT NULL AND (SELECT count(*) FROM open) = cardinality($35)
     ON CONFLICT (tenant_id, key) DO NOTHING
     RETURNING key
