@@ -4,6 +4,7 @@
 #   ./scripts/bars.sh              everything (about three quarters of an hour)
 #   ./scripts/bars.sh bench        only the benchmarks
 #   ./scripts/bars.sh room         only the control room: a real `opsroom up`, driven over HTTP
+#   ./scripts/bars.sh fleet        only the fleet: a PostgreSQL server of its own, and real servers, workers, schedulers
 #   ./scripts/bars.sh faults       only the fault tests, with their full counts
 #
 # Times are medians of five beside a floor taken in the same run; see `opsroom bench --help`. OPSROOM_BARS_DIR
@@ -97,6 +98,32 @@ room() {
   rm -rf -- "$folder"
 }
 
+fleet() {
+  section "The fleet on PostgreSQL (load average before: $(cut -d" " -f1-3 /proc/loadavg))"
+  local server=$folder/postgres
+  mkdir -p -- "$folder"
+  ./scripts/postgres.sh start "$server"
+  # shellcheck disable=SC2064
+  trap "./scripts/postgres.sh stop '$server'" EXIT
+  # Not on the command line: whoever lists processes would see the password.
+  DATABASE_URL=$(<"$server/url")
+  export DATABASE_URL
+  bench chain 'median_ms <= 25 or ratio <= 2.5' chain
+  bench fanout 'median_ms <= 100' fanout
+  bench throughput 'steps_per_s >= 15000' throughput
+  bench pickup 'p50_ms <= 1.8 and p95_ms <= 4' pickup
+  bench spawn 'ratio <= 1.6' spawn
+  flat chain
+  flat fanout
+  bench up 'worker_resident_mib <= 40' up
+  bench http 'steps_per_s >= 15000' http
+  bench queries 'status_p99_ms <= 25 and list_worst_p99_ms <= 50 and list_together_worst_p99_ms <= 100 and executed_steps_per_s >= 1900' queries
+  unset DATABASE_URL
+  ./scripts/postgres.sh stop "$server"
+  trap - EXIT
+  rm -rf -- "$folder"
+}
+
 faults() {
   section "Faults, with full counts"
   local tests output name
@@ -118,11 +145,12 @@ cargo build --locked --release
 export OPSROOM_TEST_BINARY=$PWD/target/release/opsroom
 
 case $what in
-  all) benches; room; faults ;;
+  all) benches; room; fleet; faults ;;
   bench) benches ;;
   room) room ;;
+  fleet) fleet ;;
   faults) faults ;;
-  *) echo "usage: $0 [bench|room|faults]" >&2; exit 2 ;;
+  *) echo "usage: $0 [bench|room|fleet|faults]" >&2; exit 2 ;;
 esac
 
 section "$( ((failed == 0)) && echo "every bar is met" || echo "a bar is not met")"

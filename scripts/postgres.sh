@@ -73,8 +73,6 @@ max_wal_size = 4GB
 checkpoint_timeout = 15min
 wal_compression = on
 track_io_timing = on
-# What the benchmark reads the counts of statements from.
-shared_preload_libraries = 'pg_stat_statements'
 CONF
   (cd / && as_owner "$bin/pg_ctl" --pgdata="$data" --log="$dir/postgres.log" --wait --timeout=60 start >/dev/null) || {
     tail -20 -- "$dir/postgres.log" >&2
@@ -89,6 +87,7 @@ stop() {
     (cd / && as_owner "$bin/pg_ctl" --pgdata="$data" --mode=fast --wait --timeout=120 stop >/dev/null)
   fi
   rm -rf -- "$data" "$dir/url" "$dir/password" "$dir/initdb.log" "$dir/postgres.log"
+  rmdir --ignore-fail-on-non-empty -- "$dir"
 }
 
 case $1 in

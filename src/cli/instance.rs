@@ -19,7 +19,7 @@ use self::database::Fleet;
 pub use self::{
     files::Files,
     ledger::{Ledger, Rows},
-    worker::{InstanceWorker, supervisor_lock},
+    worker::InstanceWorker,
 };
 use super::{
     config::Config,

@@ -13,7 +13,6 @@ use super::{
     super::{
         Context, block_on,
         fault::{Fault, exit},
-        instance::supervisor_lock,
         processes::LazyProcesses,
     },
     BenchError,
@@ -25,7 +24,7 @@ use crate::{
     actions::{Deps, Registry},
     ports::Ids,
     store::PgCounts,
-    system::{FolderArtifacts, RandomIds},
+    system::{FolderArtifacts, RandomIds, supervisor_lock},
 };
 
 /// What all of them may be told.
@@ -50,7 +49,7 @@ pub fn execute(context: &Context, kind: Kind, options: &Options) -> Result<u8, F
         let unusable = |error: std::io::Error| Fault::from(BenchError::Io(error));
         std::fs::create_dir_all(&dir).map_err(unusable)?;
         let artifacts = FolderArtifacts::new(dir.join("artifacts")).map_err(unusable)?;
-        let processes = Arc::new(LazyProcesses::new(id, supervisor_lock(config, id)));
+        let processes = Arc::new(LazyProcesses::new(id, supervisor_lock(&dir, id)));
         let registry = Registry::standard(&Deps {
             processes: processes.clone(),
             artifacts: Arc::new(artifacts),

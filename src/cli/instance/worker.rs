@@ -39,7 +39,7 @@ impl std::fmt::Debug for InstanceWorker {
 }
 
 /// The lock that a worker's supervisor holds.
-pub fn supervisor_lock(config: &Config, worker: WorkerId) -> PathBuf {
+fn supervisor_lock(config: &Config, worker: WorkerId) -> PathBuf {
     system::supervisor_lock(&config.data.workers(), worker)
 }
 

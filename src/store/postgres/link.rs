@@ -8,13 +8,14 @@ use std::{
 };
 
 use sqlx::{
-    AssertSqlSafe, Connection, PgConnection, PgPool,
+    AssertSqlSafe, Connection, PgConnection,
     postgres::{PgArguments, PgRow},
 };
 
 use super::{
     connect::{self, PgConfig, Pooling},
     errors::{is_mixed_up, is_uncertain, store_error},
+    ready::ReadyConnections,
 };
 use crate::ports::StoreError;
 
@@ -51,7 +52,7 @@ struct Statement {
 /// The connections of one store.
 #[derive(Debug)]
 pub(super) struct Link {
-    pool: PgPool,
+    connections: ReadyConnections,
     /// Whether every statement is a transaction of its own (see [`Pooling::Transaction`]).
     pooled: AtomicBool,
     begin: String,
@@ -62,7 +63,7 @@ pub(super) struct Link {
 impl Link {
     pub(super) fn new(config: &PgConfig, pooling: Pooling) -> Link {
         Link {
-            pool: connect::pool(config, pooling),
+            connections: ReadyConnections::new(connect::pool(config, pooling)),
             pooled: AtomicBool::new(pooling == Pooling::Transaction),
             begin: config.begin(),
             sent: AtomicU64::new(0),
@@ -112,8 +113,9 @@ impl Link {
     }
 
     async fn try_once(&self, statement: Statement, arguments: PgArguments) -> Result<Vec<PgRow>, sqlx::Error> {
-        let mut connection = self.pool.acquire().await?;
-        let rows = match tokio::time::timeout(self.patience, self.run(&mut connection, statement, arguments)).await {
+        let mut lent = self.connections.take().await?;
+        let rows = match tokio::time::timeout(self.patience, self.run(&mut lent.connection, statement, arguments)).await
+        {
             Ok(rows) => rows,
             Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no answer from the database").into()),
         };
@@ -122,7 +124,10 @@ impl Link {
         }
         if rows.as_ref().is_err_and(is_uncertain) {
             // Not to be asked whether it still works: a vanished peer would not answer that either.
-            drop(connection.detach());
+            drop(lent.connection.detach());
+            self.connections.distrust();
+        } else if rows.is_ok() {
+            self.connections.keep(lent);
         }
         rows
     }
@@ -160,11 +165,11 @@ impl Link {
 
     /// Connections that are open, and those of them that nobody uses.
     pub(super) fn usage(&self) -> (u32, usize) {
-        (self.pool.size(), self.pool.num_idle())
+        self.connections.usage()
     }
 
     pub(super) async fn close(&self) {
-        self.pool.close().await;
+        self.connections.close().await;
     }
 }
 

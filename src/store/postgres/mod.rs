@@ -35,6 +35,7 @@ mod measure;
 mod migrate;
 mod probe;
 mod reads;
+mod ready;
 mod records;
 mod rows;
 mod runbooks;

@@ -3,13 +3,22 @@
 use serde_json::Value;
 
 use super::world::World;
+use crate::servers::own_server;
 
 /// Runs a workload beside the tests, and checks that it left nothing behind.
 fn bench<const N: usize>(arguments: [&str; N]) -> Value {
+    bench_on(None, arguments)
+}
+
+/// The same, on a database of its own on a server.
+fn bench_on<const N: usize>(database_url: Option<&str>, arguments: [&str; N]) -> Value {
     let world = World::new();
     let place = world.path("bench");
     std::fs::create_dir(&place).unwrap();
     let mut command = world.command(["bench"]);
+    if let Some(url) = database_url {
+        command.env("DATABASE_URL", url);
+    }
     let ended = super::world::ended(
         command.args(arguments).arg("--dir").arg(&place).args(["--output", "json"]).output().unwrap(),
     );
@@ -78,4 +87,30 @@ fn slow_connections() {
 #[test]
 fn many_small_runs() {
     assert_eq!(bench(["soak", "--runs", "1000"])["runs_recorded"], 1_000);
+}
+
+#[tokio::test]
+async fn a_fleet_on_a_database_that_is_made_and_removed() {
+    // A server of its own: others make such databases too.
+    let server = own_server().await;
+    let given = server.database(None).await;
+    let url = given.url.clone();
+
+    let chain = bench_on(Some(&url), ["chain", "--size", "5", "--samples", "2"]);
+    assert_eq!((&chain["store"], &chain["steps_recorded"]), (&"postgres".into(), &15.into()), "{chain}");
+    for cost in ["statements", "commits", "rows_written", "wal_bytes"] {
+        figure(&chain["per_step"], cost);
+    }
+    // A step's end and the start of the next one are one statement; runs begin and end besides.
+    assert!(figure(&chain["per_step"], "statements") < 3.0, "{chain}");
+
+    let http = bench_on(Some(&url), ["http", "--runs", "40", "--batch", "7", "--samples", "1"]);
+    assert_eq!(http["runs_recorded"], 280);
+    figure(&http, "worker_cores");
+    let together = bench_on(Some(&url), ["http", "--runs", "40", "--batch", "7", "--samples", "1", "--together"]);
+    assert_eq!(together["runs_recorded"], 280);
+
+    let left = sqlx::query_scalar("SELECT count(*) FROM pg_database WHERE datname LIKE 'opsroom_bench_%'");
+    let left: i64 = left.fetch_one(&mut given.connect().await).await.unwrap();
+    assert_eq!(left, 0, "databases are removed");
 }

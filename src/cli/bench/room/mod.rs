@@ -1,4 +1,5 @@
-//! The workloads of the control room: a real `opsroom up` in another process, driven over HTTP.
+//! The workloads of the control room: a real `opsroom up` in another process, or a fleet of three on a database, driven
+//! over HTTP.
 //!
 //! One thread makes the load, so that on a small machine the server has the rest; how many cores it used
 //! itself is among the figures, and near 1.0 it would be the load generator that was measured. Times of
@@ -42,6 +43,9 @@ pub struct Place {
     /// A folder on a real disk, in which one is made and removed [default: beside the program]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// With a database: server, worker and scheduler in one process, in place of three
+    #[arg(long)]
+    together: bool,
 }
 
 /// A workload: what it is called, where it works, and how it measures.
@@ -83,12 +87,20 @@ fn measured<W: Measure>(context: &Context, workload: &W) -> Result<Figures, Faul
     let place = workload.place().dir.clone().unwrap_or(beside);
     let name = format!("bench-{}-{}", W::NAME, RandomIds.worker_id());
     let ground = Ground::make(&place, &name, context.config.processes.base_env.clone())?;
-    let bench = Bench { ground, out: context.out.clone() };
+    let mut bench = Bench { ground, out: context.out.clone() };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| io_fault("INTERNAL", "the runtime", &error))?;
-    Ok(runtime.block_on(workload.measure(&bench))?)
+    let figures = runtime.block_on(async {
+        if let Some(database) = &context.config.database {
+            bench.ground.on_database(&database.postgres, workload.place().together).await?;
+        }
+        let figures = workload.measure(&bench).await;
+        bench.ground.clear().await;
+        figures
+    });
+    Ok(figures?)
 }
 
 /// Processor time of both sides over a part of a workload.
@@ -96,17 +108,22 @@ struct Stretch {
     began: Instant,
     own: Usage,
     server: Usage,
+    worker: Usage,
 }
 
 impl Stretch {
     fn begin(server: &Server) -> Result<Stretch, BenchError> {
-        Ok(Stretch { began: Instant::now(), own: Usage::own()?, server: server.usage()? })
+        let (own, worker) = (Usage::own()?, server.worker_usage()?);
+        Ok(Stretch { began: Instant::now(), own, server: server.usage()?, worker })
     }
 
     /// Adds how many cores each side kept busy.
     fn end(&self, server: &Server, figures: &mut Figures) -> Result<(), BenchError> {
         let elapsed = self.began.elapsed();
         figures.number("server_cores", server.usage()?.cores_since(&self.server, elapsed));
+        if server.worker != server.pid {
+            figures.number("worker_cores", server.worker_usage()?.cores_since(&self.worker, elapsed));
+        }
         figures.number("generator_cores", Usage::own()?.cores_since(&self.own, elapsed));
         Ok(())
     }

@@ -1,4 +1,5 @@
-//! The server under test: `opsroom up` of this very program, on a folder of its own.
+//! The system under test, of this very program: `opsroom up` on a folder of its own, or `serve`, `worker` and
+//! `scheduler` on a database of their own.
 
 use std::{
     collections::BTreeMap,
@@ -16,10 +17,11 @@ use tokio::{
 };
 
 use super::{
-    super::{BenchError, workloads::is_tmpfs},
+    super::{BenchError, ground::Database, workloads::is_tmpfs},
     client::{Client, Target},
     usage::Usage,
 };
+use crate::store::PgConfig;
 
 /// How long the server may take to start or to leave before the measurement is given up.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -29,6 +31,9 @@ pub struct Ground {
     pub folder: PathBuf,
     pub program: PathBuf,
     env: BTreeMap<String, String>,
+    database: Option<Database>,
+    /// Whether the parts of a fleet are one process.
+    together: bool,
 }
 
 impl Ground {
@@ -37,11 +42,27 @@ impl Ground {
         // The server works in a folder of its own, so a relative path would lead elsewhere.
         let folder = std::path::absolute(place)?.join(name);
         fs::create_dir_all(folder.join("runbooks"))?;
-        let ground = Ground { folder, program: std::env::current_exe()?, env };
+        let ground = Ground { folder, program: std::env::current_exe()?, env, database: None, together: false };
         if is_tmpfs(&ground.folder)? {
             return Err(BenchError::Tmpfs(ground.folder.clone()));
         }
         Ok(ground)
+    }
+
+    /// Its programs work on a fleet's database, one of their own on this server.
+    pub async fn on_database(&mut self, given: &PgConfig, together: bool) -> Result<(), BenchError> {
+        let database = Database::make(given).await?;
+        // Processes show their environment to this user alone.
+        self.env.insert("DATABASE_URL".to_owned(), database.config.secret_url().to_owned());
+        (self.database, self.together) = (Some(database), together);
+        Ok(())
+    }
+
+    /// Removes the database, if there is one.
+    pub async fn clear(&mut self) {
+        if let Some(database) = self.database.take() {
+            database.remove().await;
+        }
     }
 
     pub fn data(&self) -> PathBuf {
@@ -83,32 +104,36 @@ impl Drop for Ground {
     }
 }
 
-/// A server that is ready.
+/// A server that is ready, with the processes that belong to it.
 pub(super) struct Server {
     pub target: Target,
+    /// The process with the API.
     pub pid: u32,
-    /// From the start of the process to the first answer that it is ready.
+    /// The process that executes; of `up` it is the same.
+    pub worker: u32,
+    /// From the start of the processes to the first answer that it is ready.
     pub ready_after: Duration,
-    child: Child,
+    /// The one with the API first.
+    processes: Vec<Process>,
     log: PathBuf,
 }
 
-impl Server {
-    pub async fn start(ground: &Ground) -> Result<Server, BenchError> {
-        Server::start_with(ground, &[]).await
-    }
+/// One process of this program.
+struct Process {
+    child: Child,
+    pid: u32,
+    /// What it printed when it was ready.
+    said: Value,
+}
 
-    /// With more options of `up`.
-    pub async fn start_with(ground: &Ground, options: &[&str]) -> Result<Server, BenchError> {
-        let log = ground.folder.join("up.log");
-        let errors = File::options().create(true).append(true).open(&log)?;
-        let started = Instant::now();
+impl Process {
+    /// Starts it and waits for its line.
+    async fn start(ground: &Ground, log: &Path, command: &str, options: &[&str]) -> Result<Process, BenchError> {
+        let errors = File::options().create(true).append(true).open(log)?;
         let mut child = ground
             .command()
-            .args(["up", "--listen", "127.0.0.1:0", "--output", "json", "--data-dir"])
+            .args([command, "--output", "json", "--data-dir"])
             .arg(ground.data())
-            .arg("--runbooks")
-            .arg(ground.folder.join("runbooks"))
             .args(options)
             .stdout(Stdio::piped())
             .stderr(errors)
@@ -116,15 +141,45 @@ impl Server {
         let mut line = String::new();
         if let Some(stdout) = child.stdout.take() {
             let read = async move { BufReader::new(stdout).read_line(&mut line).await.map(|_| line) };
-            line = timeout(PATIENCE, read).await.map_err(|_| failed(&log, "says nothing"))??;
+            line = timeout(PATIENCE, read).await.map_err(|_| failed(log, "says nothing"))??;
         }
-        let said: Value = serde_json::from_str(&line).map_err(|_| failed(&log, &format!("said `{}`", line.trim())))?;
-        let url = said["url"].as_str().unwrap_or_default();
+        let said = serde_json::from_str(&line).map_err(|_| failed(log, &format!("said `{}`", line.trim())))?;
+        let pid = child.id().unwrap_or_default();
+        Ok(Process { child, pid, said })
+    }
+}
+
+impl Server {
+    pub async fn start(ground: &Ground) -> Result<Server, BenchError> {
+        Server::start_with(ground, &[]).await
+    }
+
+    /// With more options of what executes runs.
+    pub async fn start_with(ground: &Ground, options: &[&str]) -> Result<Server, BenchError> {
+        let log = ground.folder.join("up.log");
+        let runbooks = ground.folder.join("runbooks").display().to_string();
+        let listen: &[&str] = &["--listen", "127.0.0.1:0"];
+        let follow: &[&str] = &["--runbooks", runbooks.as_str()];
+        let started = Instant::now();
+        let processes = match (ground.database.is_some(), ground.together) {
+            (false, _) => vec![Process::start(ground, &log, "up", &[listen, follow, options].concat()).await?],
+            (true, true) => {
+                let options = [listen, follow, &["--with", "worker,scheduler"], options].concat();
+                vec![Process::start(ground, &log, "serve", &options).await?]
+            }
+            (true, false) => vec![
+                Process::start(ground, &log, "serve", listen).await?,
+                Process::start(ground, &log, "worker", options).await?,
+                Process::start(ground, &log, "scheduler", follow).await?,
+            ],
+        };
+        let url = processes[0].said["url"].as_str().unwrap_or_default();
         let address = url.trim_start_matches("http://").trim_end_matches('/').parse();
         let address = address.map_err(|_| failed(&log, &format!("listens at `{url}`, which is no address")))?;
         let key = fs::read_to_string(ground.data().join("api.key"))?.trim().to_owned();
-        let pid = child.id().unwrap_or_default();
-        let mut server = Server { target: Target { address, key }, pid, ready_after: Duration::ZERO, child, log };
+        let (pid, worker) = (processes[0].pid, processes.get(1).unwrap_or(&processes[0]).pid);
+        let target = Target { address, key };
+        let mut server = Server { target, pid, worker, ready_after: Duration::ZERO, processes, log };
         server.wait_until_ready().await?;
         server.ready_after = started.elapsed();
         server.wait_for_runbooks(ground).await?;
@@ -164,22 +219,39 @@ impl Server {
         Client::connect(&self.target).await
     }
 
+    /// What the process with the API uses.
     pub fn usage(&self) -> Result<Usage, BenchError> {
         Ok(Usage::of(self.pid)?)
     }
 
-    /// Asks it to leave and waits until it has.
+    /// What the process that executes uses.
+    pub fn worker_usage(&self) -> Result<Usage, BenchError> {
+        Ok(Usage::of(self.worker)?)
+    }
+
+    /// Asks all of it to leave and waits until it has.
     pub async fn stop(mut self) -> Result<(), BenchError> {
-        if let Some(pid) = self.child.id().and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed())) {
-            rustix::process::kill_process(pid, rustix::process::Signal::TERM).map_err(std::io::Error::from)?;
+        for process in &self.processes {
+            if let Some(pid) = process.child.id().and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed())) {
+                rustix::process::kill_process(pid, rustix::process::Signal::TERM).map_err(std::io::Error::from)?;
+            }
         }
-        let status = timeout(PATIENCE, self.child.wait()).await.map_err(|_| failed(&self.log, "does not leave"))??;
-        if status.success() { Ok(()) } else { Err(failed(&self.log, &format!("left with {status}"))) }
+        for process in &mut self.processes {
+            let left = timeout(PATIENCE, process.child.wait()).await;
+            let status = left.map_err(|_| failed(&self.log, "does not leave"))??;
+            if !status.success() {
+                return Err(failed(&self.log, &format!("left with {status}")));
+            }
+        }
+        Ok(())
     }
 
     /// As if the machine had taken it.
     pub async fn kill(mut self) -> Result<(), BenchError> {
-        Ok(self.child.kill().await?)
+        for process in &mut self.processes {
+            process.child.kill().await?;
+        }
+        Ok(())
     }
 }
 

@@ -59,6 +59,10 @@ impl Measure for Options {
         figures.number("ready_max_ms", percentile(&ready, 1.0).unwrap_or_default());
         figures.mebibytes("resident_mib", before.resident);
         figures.mebibytes("children_mib", resident_of_children(server.pid));
+        if server.worker != server.pid {
+            figures.mebibytes("worker_resident_mib", server.worker_usage()?.resident);
+            figures.mebibytes("worker_children_mib", resident_of_children(server.worker));
+        }
         figures.number("idle_cores", after.cores_since(&before, began.elapsed()));
         figures.count("threads", after.threads);
         figures.count("files", after.files);

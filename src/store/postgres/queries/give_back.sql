@@ -12,5 +12,6 @@ SET status = $4, waiting_on = $5, claimable = true, claimed_by = NULL, claimed_a
     wake_at = NULL, epoch = runs.epoch + 1, version = runs.version + 1,
     recoveries = runs.recoveries + (runs.status = $6)::integer
 FROM given
-WHERE runs.key = given.key
+-- A range is taken for few rows (claim.sql).
+WHERE runs.key = given.key AND given.key BETWEEN 1 AND 9223372036854775806
 RETURNING runs.id, runs.lane

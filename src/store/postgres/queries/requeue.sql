@@ -17,5 +17,6 @@ UPDATE runs
 SET status = $3, waiting_on = $4, claimable = true, claimed_by = NULL, claimed_at = NULL, heartbeat_at = NULL,
     wake_at = NULL, epoch = runs.epoch + 1, version = runs.version + 1, recoveries = runs.recoveries + 1
 FROM lost
-WHERE runs.key = lost.key
+-- A range is taken for few rows (claim.sql).
+WHERE runs.key = lost.key AND lost.key BETWEEN 1 AND 9223372036854775806
 RETURNING runs.id, runs.lane

@@ -9,5 +9,6 @@ WITH due AS MATERIALIZED (
 UPDATE runs
 SET waiting_on = $3, claimable = true, wake_at = NULL, epoch = runs.epoch + 1, version = runs.version + 1
 FROM due
-WHERE runs.key = due.key
+-- A range is taken for few rows (claim.sql).
+WHERE runs.key = due.key AND due.key BETWEEN 1 AND 9223372036854775806
 RETURNING runs.id, runs.lane
