@@ -142,7 +142,9 @@ impl Teller {
                 Ok(listener) => {
                     (pause, is_told) = (SHORTEST, false);
                     // Something may have been missed.
-                    Lane::ALL.iter().for_each(|lane| self.local.ring(*lane));
+                    for lane in Lane::ALL {
+                        self.local.ring(*lane);
+                    }
                     let error = self.serve(listener).await;
                     tracing::warn!(%error, "the connection for wake-ups is lost; connecting again");
                 }

@@ -205,7 +205,7 @@ async fn own(claimed: ClaimedRun, handler: Data<Handler>) -> Result<(), BoxDynEr
         match &owned {
             Ok(_) => {}
             Err(error @ (OwnError::Halted | OwnError::LeaseLost(_))) => {
-                tracing::warn!(%run, %error, "the run is left to the next start")
+                tracing::warn!(%run, %error, "the run is left to the next start");
             }
             Err(error) => tracing::error!(%run, %error, "the run could not be carried on"),
         }

@@ -16,14 +16,14 @@ use crate::{
 /// The place. A database is removed with [`Ground::remove`].
 pub(super) enum Ground {
     File(PathBuf),
-    Database(Database),
+    Database(Box<Database>),
 }
 
 impl Ground {
     /// In `dir`, or on the server of `database`.
     pub async fn make(dir: &Path, database: Option<&PgConfig>) -> Result<Ground, BenchError> {
         match database {
-            Some(config) => Database::make(config).await.map(Ground::Database),
+            Some(config) => Database::make(config).await.map(Box::new).map(Ground::Database),
             None => Ok(Ground::File(dir.join("bench.db"))),
         }
     }

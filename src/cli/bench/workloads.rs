@@ -71,14 +71,7 @@ pub(super) async fn measure(
 
     let commit = median(&floors).unwrap_or_default();
     let middle = median(&samples).unwrap_or_default();
-    let (floor_ms, ratio) = match kind {
-        Kind::Chain => (commit, Some(middle / (commit * (steps + 1) as f64))),
-        Kind::Spawn => {
-            let one = floor::spawn(FLOOR)? + commit;
-            (one, Some(middle / (one * steps as f64)))
-        }
-        _ => (commit, None),
-    };
+    let (floor_ms, ratio) = against_the_floor(kind, commit, middle, steps)?;
     let per_second = match kind {
         Kind::Throughput => Some((RUNS * steps) as f64 / (middle / 1_000.0)),
         Kind::Pickup => None,
@@ -98,6 +91,18 @@ pub(super) async fn measure(
         per_step: PerStep::between(before, after, statements, steps_recorded),
         steps_recorded,
         events_recorded,
+    })
+}
+
+/// The floor of a workload, in milliseconds, and how often it goes into the median: `commit` is a durable row.
+fn against_the_floor(kind: Kind, commit: f64, middle: f64, steps: usize) -> Result<(f64, Option<f64>), BenchError> {
+    Ok(match kind {
+        Kind::Chain => (commit, Some(middle / (commit * (steps + 1) as f64))),
+        Kind::Spawn => {
+            let one = floor::spawn(FLOOR)? + commit;
+            (one, Some(middle / (one * steps as f64)))
+        }
+        _ => (commit, None),
     })
 }
 

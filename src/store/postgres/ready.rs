@@ -14,9 +14,9 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 /// How long a statement waits for its turn.
 const TURN: Duration = Duration::from_secs(5);
 /// What nobody has used for so long goes back to the pool, which closes it.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 /// The same for what is so old, so that a balancer or a failover spreads connections anew.
-const LIFETIME: Duration = Duration::from_secs(1_800);
+const LIFETIME: Duration = Duration::from_mins(30);
 
 #[derive(Debug)]
 pub(super) struct ReadyConnections {

@@ -17,10 +17,13 @@ use serde_json::json;
 use super::{Fleet, Machine, all, until};
 use crate::control::world::Act;
 
+/// A step, and the names it found in its folder.
+type Seen = (String, Vec<String>);
+
 /// Writes what it found and leaves a mark; the first attempt of `lost` is lost.
 #[derive(Clone, Default)]
 struct Mark {
-    seen: Arc<Mutex<Vec<(String, Vec<String>)>>>,
+    seen: Arc<Mutex<Vec<Seen>>>,
 }
 
 #[async_trait]
@@ -33,8 +36,11 @@ impl Executor for Mark {
         names.sort();
         let step = context.step.to_string();
         self.seen.lock().unwrap().push((step.clone(), names));
-        std::fs::write(context.workspace.join(&step), vec![b'x'; context.with["bytes"].as_u64().unwrap_or(1) as usize])
-            .unwrap();
+        std::fs::write(
+            context.workspace.join(&step),
+            vec![b'x'; usize::try_from(context.with["bytes"].as_u64().unwrap_or(1)).unwrap()],
+        )
+        .unwrap();
         if context.with["lost"] == true && context.attempt == 1 {
             return Err(Failure::error("GONE", "as if its worker had died").because(FailureReason::WorkerLost));
         }
@@ -99,7 +105,7 @@ async fn a_parked_run_goes_on_elsewhere_with_its_folder() {
     let expected = [("c", vec!["a", "held"]), ("last", vec!["a", "c", "held"])];
     assert_eq!(
         there.seen(),
-        expected.map(|(step, names)| (step.to_owned(), names.iter().map(|n| n.to_string()).collect()))
+        expected.map(|(step, names)| (step.to_owned(), names.iter().copied().map(str::to_owned).collect()))
     );
     until("nothing is left", async || {
         names(&other.folder.join("workspaces")).is_empty()

@@ -35,7 +35,7 @@ impl PgBouncer {
             .find(|path| path.exists())
             .expect("PgBouncer is missing: install the package pgbouncer (scripts/test.sh does)");
         let process = program(path, &folder).arg(config).spawn().unwrap();
-        let bouncer = PgBouncer { folder: folder, port, _process: process };
+        let bouncer = PgBouncer { folder, port, _process: process };
         bouncer.until_ready().await;
         bouncer
     }

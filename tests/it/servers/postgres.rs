@@ -106,7 +106,7 @@ impl Server {
                 }
             }
         };
-        let ready = tokio::time::timeout(Duration::from_secs(60), wait).await;
+        let ready = tokio::time::timeout(Duration::from_mins(1), wait).await;
         assert!(ready.is_ok(), "PostgreSQL did not start: {}", self.folder.log());
     }
 

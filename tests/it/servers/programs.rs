@@ -34,6 +34,7 @@ impl Folder {
         let mut watchdog = Command::new("sh");
         watchdog.args(["-c", script]).arg(&path).arg(path.join(pid_file));
         watchdog.stdin(reader).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+        #[expect(clippy::zombie_processes, reason = "it outlives this process, on purpose")]
         watchdog.spawn().unwrap();
         Folder { path, _alive: alive }
     }

@@ -161,7 +161,11 @@ pub async fn a_worker_that_ran_out_is_listed_as_such(world: &World) {
 pub async fn beat_against_expiry(world: &World) {
     for number in 1..=100 {
         let id = WorkerId(Uuid::from_u128(number));
-        world.a.register_worker(&worker(id), Some(Duration::from_micros(1_000 + 20 * number as u64))).await.unwrap();
+        world
+            .a
+            .register_worker(&worker(id), Some(Duration::from_micros(1_000 + 20 * u64::try_from(number).unwrap())))
+            .await
+            .unwrap();
         let mut told_dead = false;
         for _ in 0..8 {
             let (beat, expired) = join(world.a.beat(id, SHORT), world.b.expired_workers(10)).await;
@@ -171,7 +175,7 @@ pub async fn beat_against_expiry(world: &World) {
             if told_dead {
                 assert_eq!(world.b.beat(id, LONG).await.unwrap(), Beat::Lost, "round {number}");
             }
-            tokio::time::sleep(Duration::from_micros(number as u64 * 37 % 1_500)).await;
+            tokio::time::sleep(Duration::from_micros(u64::try_from(number).unwrap() * 37 % 1_500)).await;
         }
         until_dead(world, &[id]).await;
         world.a.forget_workers(&[id]).await.unwrap();

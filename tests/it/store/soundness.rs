@@ -25,7 +25,7 @@ const PACK: &str = "archives/one";
 /// One run of every kind: executed, parked, ended and archived, ended and not archived; a runbook of two versions.
 async fn story<S: Store + ArchiveStore + RunbookStore>(store: &S) {
     store.put_plan(TENANT, plan(), b"{}", "name: deploy\n").await.unwrap();
-    store.register_worker(&worker(W1), Some(Duration::from_secs(3_600))).await.unwrap();
+    store.register_worker(&worker(W1), Some(Duration::from_hours(1))).await.unwrap();
     let runs: Vec<NewRun> = (1..=4).map(|number| NewRun { claimed_by: Some(W1), ..new_run(number) }).collect();
     store.create_runs(&runs, None).await.unwrap();
     store.create_runs(&[new_run(5)], None).await.unwrap();
