@@ -4,6 +4,10 @@ use serde_json::{Map, Value};
 
 use super::FieldError;
 
+/// The longest name and text of a label, in characters: every store has them in an index.
+const LABEL_NAME: usize = 64;
+const LABEL_TEXT: usize = 250;
+
 /// A body or a query whose limits are checked after it was read. The implementations are generated.
 pub trait Checked {
     /// Notes everything that is wrong; `at` is the JSON pointer to the value itself.
@@ -70,6 +74,15 @@ impl<'a> Fields<'a> {
     /// A map whose values are texts, numbers or booleans.
     pub fn scalars(&mut self, name: &str, map: Option<&Map<String, Value>>) {
         for (key, value) in map.into_iter().flatten() {
+            if key.chars().count() > LABEL_NAME {
+                self.note(
+                    &format!("{name}/{}", escaped(key)),
+                    &format!("has a name of more than {LABEL_NAME} characters"),
+                );
+            }
+            if value.as_str().is_some_and(|text| text.chars().count() > LABEL_TEXT) {
+                self.note(&format!("{name}/{}", escaped(key)), &format!("has more than {LABEL_TEXT} characters"));
+            }
             if !matches!(value, Value::String(_) | Value::Number(_) | Value::Bool(_)) {
                 self.note(&format!("{name}/{}", escaped(key)), "is neither a text, a number nor a boolean");
             }

@@ -21,8 +21,8 @@ use crate::{
 #[command(after_help = "\
 Works on the database of DATABASE_URL, --database-url or --database-url-file, else on the data folder. `up` may be run
 at any time and by several processes at once: each migration is one transaction, applied by one of them. Servers of the
-build before go on working: a migration only adds what they do not know. `serve`, `worker` and `scheduler` never
-migrate: their role need not own the schema.
+build before go on working: a migration only adds what they do not know. `serve`, `worker` and `scheduler` apply what is
+missing when they start, if their role may; with `migrate up` before, their role need not own the schema.
 
 Examples:
   opsroom migrate status

@@ -25,6 +25,9 @@ use crate::{
     ports::{Beat, BootTime, Gate, Processes, Store, StoreError, StoreTime, WorkerRow},
 };
 
+/// How often a worker tries to be registered: a database may be slow while a whole fleet starts.
+const REGISTERINGS: u32 = 6;
+
 /// How a worker keeps its lease. All spans are real time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LeaseConfig {
@@ -146,6 +149,31 @@ impl std::fmt::Debug for Fence {
     }
 }
 
+impl<S: Beats> Heart<S> {
+    /// Registers the worker, again while the store is busy or slow; answers when that was sent, and the answer.
+    async fn register(&self) -> Result<(Duration, Beat), FenceError> {
+        let Heart { store, worker, config, boot, .. } = self;
+        let LeaseConfig { lease, timeout, retry, .. } = *config;
+        let mut tries = 1;
+        loop {
+            let sent = boot.since_boot();
+            let answer = tokio::time::timeout(timeout, store.register(worker, lease)).await;
+            let error = match answer {
+                Ok(Ok(answer)) => return Ok((sent, answer)),
+                Ok(Err(error)) if !error.is_passing() => return Err(error.into()),
+                Ok(Err(error)) => FenceError::Store(error),
+                Err(_) => FenceError::TimedOut(timeout),
+            };
+            if tries >= REGISTERINGS {
+                return Err(error);
+            }
+            tracing::warn!(worker = %worker.id, %error, tries, "the worker is registered again");
+            tokio::time::sleep(retry).await;
+            tries += 1;
+        }
+    }
+}
+
 impl Fence {
     /// Registers the worker and beats for it on `tasks` until it is lost or `stop` fires.
     pub async fn start<S: Beats>(
@@ -153,11 +181,9 @@ impl Fence {
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Result<Fence, FenceError> {
-        let Heart { store, worker, config, boot, .. } = &heart;
-        let LeaseConfig { lease, timeout, .. } = config.checked()?;
-        let sent = boot.since_boot();
-        let registering = tokio::time::timeout(timeout, store.register(worker, lease));
-        let answer = registering.await.map_err(|_| FenceError::TimedOut(timeout))??;
+        heart.config.checked()?;
+        let (sent, answer) = heart.register().await?;
+        let Heart { worker, boot, .. } = &heart;
         let Beat::Held { draining, now } = answer else { return Err(FenceError::Lost(worker.id)) };
         let until = heart.deadline(sent);
         let shared = Arc::new(Shared {

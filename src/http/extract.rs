@@ -141,6 +141,8 @@ fn bounds(parts: &Parts) -> (usize, Duration) {
 pub async fn whole_body(parts: &Parts, mut body: Body) -> Result<Bytes, Problem> {
     let (headers, (limit, time)) = (&parts.headers, bounds(parts));
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    // Only what is large has the time of what is large.
+    let time = if announced.is_some_and(|length| length <= MAX_BODY as u64) { time.min(BODY_TIME) } else { time };
     let read = if announced.is_some_and(|length| length > limit as u64) {
         Err(larger_than(limit))
     } else {

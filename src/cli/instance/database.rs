@@ -15,7 +15,7 @@ use crate::{
     control::{LeaseConfig, Segments},
     ports::{Ids, StoreError},
     queue::{NotifyConfig, NotifyQueue},
-    store::{PgStore, Pooling},
+    store::{PgConfig, PgStore, Pooling},
     system::{OffsetClock, RandomIds},
 };
 
@@ -29,6 +29,8 @@ const PROGRESS: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub struct Fleet {
     pub lease: LeaseConfig,
+    /// Where heartbeats go, on a connection of their own: whatever the others wait for, these do not.
+    pub beats: PgConfig,
     /// The time in the database; its offset is told by the beats.
     pub time: Arc<OffsetClock>,
 }
@@ -70,7 +72,7 @@ impl Instance {
             ledger,
             queue: Arc::new(queue),
             clock: time.clone(),
-            fleet: Some(Fleet { lease: database.lease, time }),
+            fleet: Some(Fleet { lease: database.lease, beats: database.postgres.clone().alone(), time }),
             background,
         };
         Instance::compose(config, files, ports)

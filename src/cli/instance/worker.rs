@@ -14,7 +14,8 @@ use crate::{
     },
     control::{Attendant, Committer, Fence, Heart, IndexedArtifacts, Owner, Segments, Uploads, World},
     model::{TenantId, WorkerId},
-    ports::{Clock, Ids, WorkerRow},
+    ports::{Clock, Ids, Store, WorkerRow},
+    store::PgStore,
     system::{self, BootClock, FlockLiveness, FolderSpool, FolderWorkspaces, RandomIds, SystemClock, WorkerLock},
     worker::{LaneConfig, Lanes},
 };
@@ -68,8 +69,9 @@ impl InstanceWorker {
             }
             Some(fleet) => {
                 spool_alone(&mut world, instance, config, id, (&tasks, &stop))?;
+                let beats: Arc<dyn Store> = Arc::new(PgStore::open_migrated(&fleet.beats).await?);
                 let heart = Heart {
-                    store: world.store.clone(),
+                    store: beats,
                     worker: row,
                     config: fleet.lease,
                     boot: Arc::new(BootClock),

@@ -117,6 +117,12 @@ impl PgConfig {
         })
     }
 
+    /// The same, with one connection.
+    #[must_use]
+    pub fn alone(self) -> PgConfig {
+        PgConfig { pool: NonZeroU32::MIN, ..self }
+    }
+
     /// Connections for a machine of this size: two for each core and one more. A server serves its active
     /// connections from its cores and its disk, and the committer shares each among many runs.
     pub fn default_pool() -> NonZeroU32 {

@@ -81,7 +81,9 @@ async fn a_hundred_clients_lose_no_update() {
     assert_eq!(*told.wrong.lock().unwrap(), Vec::<String>::new());
     drop((servers, workers, scheduler));
     let url = fleet.url.clone();
-    let doctor = fleet.world.command(["doctor", "--deep"]).env("DATABASE_URL", url).output().unwrap();
+    let artifacts = format!("file://{}", fleet.world.path("artifacts").display());
+    let mut doctor = fleet.world.command(["doctor", "--deep"]);
+    let doctor = doctor.env("DATABASE_URL", url).env("OPSROOM_ARTIFACTS_URL", artifacts).output().unwrap();
     assert!(doctor.status.success(), "{doctor:?}");
 }
 

@@ -56,6 +56,13 @@ headers = { Authorization = "Bearer ${OPSROOM_KEY}" }
 
 [checks.positive_data_acceptance]
 expected-statuses = ["2xx", "3xx", "401", "403", "404", "409", "410", "413", "415", "416", "422", "429"]
+
+# There is one worker and no second page, so no text is a cursor.
+[[operations]]
+include-operation-id = "listWorkers"
+
+[operations.checks.positive_data_acceptance]
+expected-statuses = ["2xx", "3xx", "400", "401", "403"]
 "#;
 
 /// Two of everything that is listed, so that there is a second page; answers the cursors to them, since no other

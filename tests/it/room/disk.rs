@@ -20,7 +20,8 @@ fn room() -> Option<(Room, SmallDisk)> {
     let world = World::new();
     let disk = SmallDisk::mount(&world)?;
     std::fs::create_dir(world.path("runbooks")).unwrap();
-    let text = "version: 1\nname: note\nsteps:\n  - {id: a, uses: log, with: {message: hello}}\n";
+    let text = "version: 1\nname: note\nparams:\n  filling: {type: string}\nsteps:\n  \
+                - {id: a, uses: log, with: {message: hello}}\n";
     std::fs::write(world.path("runbooks/note.yaml"), text).unwrap();
     let room = Room::on(world, &[]);
     // A file that was written just now is read when it has come to rest.
@@ -39,8 +40,8 @@ fn fill(file: &Path) {
 
 fn submit(room: &Room) -> Answer {
     // Wide, so that a few of them need more pages than the store has spare.
-    let labels = json!({"filling": "x".repeat(20_000)});
-    room.post("/v1/runs", &json!({"runbook": "note", "labels": labels}))
+    let params = json!({"filling": "x".repeat(20_000)});
+    room.post("/v1/runs", &json!({"runbook": "note", "params": params}))
 }
 
 /// Starts runs until one is refused; answers those that were acknowledged, and the refusal.
