@@ -492,9 +492,14 @@ impl Session {
         self.feed(Input::Finished { attempt, outcome });
     }
 
-    /// What ended steps leave in the folder counts from here on, and is here.
+    /// What ended steps leave in the folder counts from here on, and is here. Steps that leave nothing there bind a run
+    /// to no machine.
     fn note_use_of_folder(&mut self) {
-        let Some(snapshots) = self.owner.world.snapshots.clone().filter(|_| self.folder.is_used()) else { return };
+        let world = &self.owner.world;
+        let Some(snapshots) = world.snapshots.clone().filter(|_| self.folder.is_used()) else { return };
+        if matches!(self.run.workspace(), WorkspaceState::Unused) && world.workspaces.is_empty(self.row.id) {
+            return;
+        }
         let is_known = matches!(self.run.workspace(), WorkspaceState::At(place) if place == snapshots.place());
         if !is_known {
             self.feed(Input::WorkspaceUsed { place: snapshots.place().to_owned() });

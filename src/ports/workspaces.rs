@@ -15,6 +15,9 @@ pub trait Workspaces: Send + Sync {
     /// The run's folder, created if need be; the steps of a run share it.
     fn open(&self, run: RunId) -> io::Result<PathBuf>;
 
+    /// Whether there is nothing in the run's folder, or no such folder.
+    fn is_empty(&self, run: RunId) -> bool;
+
     /// A folder for one attempt of the run, that nobody else has. It is empty, or holds [`ARTIFACTS`], empty.
     fn scratch(&self, run: RunId) -> io::Result<PathBuf>;
 

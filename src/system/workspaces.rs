@@ -124,6 +124,11 @@ impl Workspaces for FolderWorkspaces {
         }
     }
 
+    fn is_empty(&self, run: RunId) -> bool {
+        let entries = fs::read_dir(self.runs.join(run.to_string()));
+        entries.map_or(true, |mut entries| entries.next().is_none())
+    }
+
     fn discard_scratch(&self, run: RunId, folder: &Path) {
         if let Err(error) = fs::remove_dir_all(folder)
             && error.kind() != io::ErrorKind::NotFound

@@ -572,6 +572,10 @@ impl Workspaces for SimRest {
         Ok(PathBuf::new())
     }
 
+    fn is_empty(&self, _: RunId) -> bool {
+        true
+    }
+
     fn scratch(&self, _: RunId) -> io::Result<PathBuf> {
         Ok(PathBuf::new())
     }
