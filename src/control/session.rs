@@ -23,7 +23,6 @@ use super::{
     attempt::{self, Prepared},
     committer::{CommitError, Terms},
     events::{BLOCK, Events},
-    outputs,
     patience::patiently,
     rest::step_rows,
     run_folder::{self, RunFolder},
@@ -136,7 +135,7 @@ impl Session {
         let mut session = Session::new(owner, row, plan, run);
         session.feed(Input::Begin);
         session.feed(Input::Slots(owner.world.limits.slots));
-        if matches!(session.run.stage(), Stage::Ended(_)) || session.run.waiting_on().is_some() {
+        if matches!(session.run.stage(), Stage::Ended(_)) || session.run.waiting_on(session.now()).is_some() {
             new.claimed_by = None;
             return None;
         }
@@ -304,7 +303,9 @@ impl Session {
         if self.parking.is_some() || storing.is_some() {
             return;
         }
-        let waiting_on = self.run.waiting_on();
+        // Where nobody wakes it, its owner waits with it.
+        let may_park = self.owner.world.limits.is_woken || self.run.timer().is_none();
+        let waiting_on = self.run.waiting_on(self.now()).filter(|_| may_park);
         if (waiting_on.is_some() || self.is_handed_back()) && self.must_store() {
             let stored = Box::pin(run_folder::store(self.owner.world.clone(), self.row.id));
             *storing = Some(Storing { starts: self.starts, stored });
@@ -487,8 +488,6 @@ impl Session {
         self.note_use_of_folder();
         let handed = self.handed.as_ref().is_some_and(|handed| handed.contains(&attempt));
         let outcome = if handed && outcome == Outcome::Cancelled { Outcome::Interrupted } else { outcome };
-        let limit = self.owner.world.limits.outputs;
-        let outcome = outputs::evaluate(&self.plan, &self.run, attempt.step, outcome, limit);
         self.feed(Input::Finished { attempt, outcome });
     }
 
