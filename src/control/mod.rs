@@ -9,6 +9,7 @@ mod artifacts;
 mod attempt;
 mod attendant;
 mod committer;
+mod departures;
 mod events;
 mod fence;
 mod handoff;
@@ -52,6 +53,7 @@ pub use artifacts::{ArtifactsError, IndexedArtifacts, NewArtifact, RunArtifacts,
 pub use attempt::render;
 pub use attendant::Attendant;
 pub use committer::{CommitError, Committer, Terms};
+pub use departures::Departures;
 pub use fence::{Beats, Fence, FenceError, Heart, LeaseConfig, LeaseTooShort, Lost};
 pub use handoff::{Arrivals, Handoff};
 pub use heritage::Heritage;

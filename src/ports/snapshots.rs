@@ -1,5 +1,7 @@
 //! Working folders of runs that go from machine to machine.
 
+use std::path::PathBuf;
+
 use async_trait::async_trait;
 
 use super::ArtifactError;
@@ -58,6 +60,16 @@ pub trait Snapshots: Send + Sync {
 
     /// Removes the run's folder from here, where it is stored.
     async fn leave(&self, run: RunId);
+
+    /// Takes the run's folder out of its place, for [`Snapshots::discard`] or [`Snapshots::put_back`]; `None` if there is
+    /// none.
+    async fn set_aside(&self, run: RunId) -> Option<PathBuf>;
+
+    /// Removes a folder that was set aside.
+    async fn discard(&self, aside: PathBuf);
+
+    /// Puts a folder that was set aside back where it was, unless the run has another one there by now.
+    async fn put_back(&self, run: RunId, aside: PathBuf);
 
     /// Deletes what was stored of the run, but for one.
     async fn forget(&self, run: RunId, but: Option<&Snapshot>) -> Result<(), SnapshotError>;

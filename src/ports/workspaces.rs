@@ -28,6 +28,11 @@ pub trait Workspaces: Send + Sync {
     /// it, else it is removed.
     fn hand_on_scratch(&self, run: RunId, folder: PathBuf);
 
+    /// The runs that have a folder here, for themselves or for attempts, and were not closed.
+    fn runs(&self) -> io::Result<Vec<RunId>> {
+        Ok(Vec::new())
+    }
+
     /// The run has ended: removes its folder, or keeps it for people to look at (24 h).
     fn close(&self, run: RunId, keep: bool);
 }

@@ -222,6 +222,11 @@ impl Liveness for Burials {
         let known = known.map_err(|error| StoreError::Unavailable(format!("the folder of the workers: {error}")))?;
         Ok(Burials::dead(self, &known))
     }
+
+    fn knows(&self, worker: WorkerId) -> bool {
+        // Where that cannot be seen, everybody may be here.
+        self.shared.locks.known().map_or(true, |known| known.contains(&worker))
+    }
 }
 
 #[async_trait]

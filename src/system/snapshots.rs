@@ -171,6 +171,34 @@ impl Snapshots for StoredSnapshots {
         }
     }
 
+    async fn set_aside(&self, run: RunId) -> Option<PathBuf> {
+        let (folder, aside) = (self.folder(run), self.unfinished());
+        match blocking(move || fs::rename(folder, &aside).map(|()| aside)).await {
+            Ok(aside) => Some(aside),
+            Err(error) => {
+                if error.kind() != io::ErrorKind::NotFound {
+                    tracing::warn!(%run, %error, "a working folder that was left behind could not be moved");
+                }
+                None
+            }
+        }
+    }
+
+    async fn discard(&self, aside: PathBuf) {
+        if let Err(error) = blocking(move || remove(&aside)).await {
+            tracing::warn!(%error, "a working folder that was left behind could not be removed");
+        }
+    }
+
+    async fn put_back(&self, run: RunId, aside: PathBuf) {
+        let folder = self.folder(run);
+        // A folder that is not empty is not replaced.
+        let put = blocking(move || fs::rename(&aside, &folder).or_else(|_| remove(&aside))).await;
+        if let Err(error) = put {
+            tracing::warn!(%run, %error, "a working folder that was set aside could not be put back");
+        }
+    }
+
     async fn forget(&self, run: RunId, but: Option<&Snapshot>) -> Result<(), SnapshotError> {
         let stored = self.artifacts.list(&format!("{FOLDER}/{run}")).await.map_err(SnapshotError::Artifacts)?;
         for artifact in stored.iter().filter(|artifact| but.is_none_or(|but| but.artifact != **artifact)) {

@@ -147,6 +147,22 @@ impl Workspaces for FolderWorkspaces {
         self.discard_scratch(run, &folder);
     }
 
+    fn runs(&self) -> io::Result<Vec<RunId>> {
+        let mut runs = std::collections::BTreeSet::new();
+        for folder in [&self.runs, &self.scratch] {
+            let entries = match fs::read_dir(folder) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                entries => entries?,
+            };
+            for entry in entries {
+                let entry = entry?;
+                let run: Option<RunId> = entry.file_name().to_str().and_then(|name| name.parse().ok());
+                runs.extend(run.filter(|_| !kept_marker(&entry.path()).exists()));
+            }
+        }
+        Ok(runs.into_iter().collect())
+    }
+
     fn close(&self, run: RunId, keep: bool) {
         self.free().retain(|(owner, _)| *owner != run);
         let _ = fs::remove_dir_all(self.scratch.join(run.to_string()));

@@ -17,7 +17,7 @@ use crate::{
         fault::{Fault, io_fault},
         processes::LazyProcesses,
     },
-    control::{Attendant, Committer, Fence, Heart, IndexedArtifacts, Owner, Segments, Uploads, World},
+    control::{Attendant, Committer, Departures, Fence, Heart, IndexedArtifacts, Owner, Segments, Uploads, World},
     model::{TenantId, WorkerId},
     ports::{Clock, Ids, Store, WorkerRow},
     store::PgStore,
@@ -128,6 +128,10 @@ impl InstanceWorker {
     /// The same, and gives back what nobody drives, until the shutdown.
     pub fn attend(&self) {
         self.tasks.spawn(self.attendant().giving_back().run(self.stop.clone()));
+        if let Some(neighbours) = &self.neighbours {
+            let departures = Departures::new(self.world.clone(), Arc::new(neighbours.clone()));
+            self.tasks.spawn(departures.run(self.stop.clone()));
+        }
     }
 
     fn attendant(&self) -> Attendant {

@@ -7,9 +7,10 @@ use std::{
 
 use async_trait::async_trait;
 use opsroom::{
+    control::Departures,
     engine::Verdict,
-    model::{Failure, FailureReason, RunId, RunStatus, Success, WaitingOn},
-    ports::{AttemptContext, Executor, Store as _},
+    model::{Failure, FailureReason, RunId, RunStatus, Success, WaitingOn, WorkerId},
+    ports::{AttemptContext, Executor, Liveness, Store as _, StoreError},
     runbook::{Phase, Plan, PlannedStep, StepFolder, Template},
 };
 use serde_json::json;
@@ -221,5 +222,78 @@ async fn steps_without_a_part_in_it_store_nothing_and_lose_nothing() {
     assert_eq!(seen.len(), 4);
     assert!(seen.iter().all(|(_, names)| names.is_empty()), "each has a folder of its own: {seen:?}");
     assert!(fleet.store.run(run).await.unwrap().is_some());
+    other.process.stop().await;
+}
+
+/// Who has lived on this machine.
+struct Here(Vec<WorkerId>);
+
+#[async_trait]
+impl Liveness for Here {
+    async fn dead(&self) -> Result<Vec<WorkerId>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn knows(&self, worker: WorkerId) -> bool {
+        self.0.contains(&worker)
+    }
+}
+
+/// How many folders are tidied on a machine where these have lived.
+async fn tidy(machine: &Machine, here: &[WorkerId]) -> usize {
+    Departures::new(machine.process.world.clone(), Arc::new(Here(here.to_vec()))).tidy().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_run_has_left_behind_goes_when_it_goes_on_elsewhere() {
+    let (fleet, mark) = (Fleet::new().await, Mark::default());
+    let (one, other) = (machine(&fleet, "one", &mark).await, machine(&fleet, "other", &mark).await);
+    one.work();
+    let talk = PlannedStep {
+        needs: vec![opsroom::model::StepIx(1)],
+        with: Template::Literal(json!({"millis": 60_000})),
+        ..PlannedStep::new("talk", "talk")
+    };
+    let plan = Arc::new(Plan::new("marks", vec![step("a", None), step("held", Some(0)), talk]));
+    let run = one.process.submit(&plan).await;
+    parked(&one, run).await;
+    let folder = one.folder.join("workspaces").join(run.to_string());
+    until("it has left", async || !folder.exists()).await;
+    // As if its worker had died before it could leave.
+    std::fs::create_dir_all(folder.join("full")).unwrap();
+    let scratch = one.folder.join("scratch").join(run.to_string());
+    std::fs::create_dir_all(&scratch).unwrap();
+    let (first, second) = (one.process.worker, other.process.worker);
+    assert_eq!((tidy(&one, &[first]).await, folder.exists()), (0, true), "nobody has it");
+    one.process.stop.cancel();
+    other.work();
+    resolve(&other, run).await;
+    other.process.until(run, |row| row.claimed_by == Some(second)).await;
+    assert_eq!((tidy(&one, &[first, second]).await, folder.exists()), (0, true), "who has it shares the folder");
+    assert_eq!((tidy(&one, &[first]).await, folder.exists()), (1, false));
+    other.process.runs.cancel(run, "ada", "", false).await.unwrap();
+    assert_eq!(other.process.ends(run).await, RunStatus::Cancelled);
+    assert_eq!((tidy(&one, &[first]).await, scratch.exists()), (1, false));
+    assert_eq!(tidy(&one, &[first]).await, 0, "nothing is left");
+    one.process.stop().await;
+    other.process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_counts_of_a_run_stays_until_it_has_ended_and_then_for_a_day() {
+    let (fleet, mark) = (Fleet::new().await, Mark::default());
+    let (one, other) = (machine(&fleet, "one", &mark).await, machine(&fleet, "other", &mark).await);
+    one.work();
+    let run = one.process.submit(&plan("large")).await;
+    parked(&one, run).await;
+    let folder = one.folder.join("workspaces").join(run.to_string());
+    one.process.stop.cancel();
+    other.work();
+    resolve(&other, run).await;
+    assert_eq!(other.process.ends(run).await, RunStatus::Failed);
+    assert_eq!(tidy(&one, &[one.process.worker]).await, 1);
+    assert!(folder.join("large").exists() && folder.join(".opsroom-kept").exists());
+    assert_eq!(tidy(&one, &[one.process.worker]).await, 0);
+    one.process.stop().await;
     other.process.stop().await;
 }

@@ -4,7 +4,8 @@ WITH lost AS MATERIALIZED (
     SELECT key FROM runs
     WHERE key = ANY (ARRAY(
             SELECT key
-            FROM (SELECT key, id FROM runs WHERE claimed_by = ANY ($1) AND ended_at IS NULL AND lane = $2 OFFSET 0) AS theirs
+            FROM (SELECT key, id, lane FROM runs WHERE claimed_by = ANY ($1) AND ended_at IS NULL OFFSET 0) AS theirs
+            WHERE lane = $2
             ORDER BY id
             LIMIT $3
         ))
