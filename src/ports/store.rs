@@ -443,6 +443,10 @@ pub trait Store: Send + Sync {
     /// answers the lane of each.
     async fn requeue(&self, dead: &[WorkerId], now: Micros, limit: usize) -> Result<Vec<(RunId, Lane)>, StoreError>;
 
+    /// Takes ownership of the runs of dead workers in a lane, oldest first: `requeue` and a `claim` of exactly these in one,
+    /// so that nobody gets them in between; epoch + 1, recoveries + 1.
+    async fn take_over(&self, dead: &[WorkerId], request: &ClaimRequest) -> Result<Vec<RunRow>, StoreError>;
+
     /// The runs that a worker owns, with their epochs. Reads no more of them than that, so that a row that this build
     /// cannot read is among them.
     async fn owned(&self, worker: WorkerId) -> Result<Vec<(RunId, Epoch)>, StoreError>;

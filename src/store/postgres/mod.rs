@@ -204,6 +204,18 @@ fn at(config: &PgConfig, error: StoreError) -> StoreError {
     }
 }
 
+/// Runs that were claimed, all of them: one that cannot be read must not keep the others from being begun.
+fn readable(rows: &[PgRow]) -> Vec<RunRow> {
+    let read = |row| match decode::<RunRecord, RunRow>(row) {
+        Ok(run) => Some(run),
+        Err(error) => {
+            tracing::error!(%error, "a run was claimed that cannot be read; it is left where it is");
+            None
+        }
+    };
+    rows.iter().filter_map(read).collect()
+}
+
 #[async_trait]
 impl Store for PgStore {
     async fn put_plan(&self, tenant: TenantId, digest: Digest, plan: &[u8], source: &str) -> Result<(), StoreError> {
@@ -233,15 +245,7 @@ impl Store for PgStore {
             RunStatus::Claimed.as_str()
         );
         let rows = self.rows(include_str!("queries/claim.sql"), arguments).await?;
-        // They are claimed, all of them: one that cannot be read must not keep the others from being begun.
-        let readable = |row| match decode::<RunRecord, RunRow>(row) {
-            Ok(run) => Some(run),
-            Err(error) => {
-                tracing::error!(%error, "a run was claimed that cannot be read; it is left where it is");
-                None
-            }
-        };
-        Ok(rows.iter().filter_map(readable).collect())
+        Ok(readable(&rows))
     }
 
     async fn commit(&self, batch: &[RunCommit]) -> Result<Vec<CommitAnswer>, StoreError> {
@@ -310,6 +314,18 @@ impl Store for PgStore {
         );
         let rows = self.rows(include_str!("queries/requeue.sql"), arguments).await?;
         rows.iter().map(rows::run_and_lane).collect()
+    }
+
+    async fn take_over(&self, dead: &[WorkerId], request: &ClaimRequest) -> Result<Vec<RunRow>, StoreError> {
+        let arguments = arguments!(
+            dead.iter().map(|worker| worker.0).collect::<Vec<_>>(),
+            request.lane.as_str(),
+            arguments::limit(request.limit),
+            request.worker.0,
+            At(request.now),
+            RunStatus::Claimed.as_str()
+        );
+        Ok(readable(&self.rows(include_str!("queries/take_over.sql"), arguments).await?))
     }
 
     async fn owned(&self, worker: WorkerId) -> Result<Vec<(RunId, Epoch)>, StoreError> {

@@ -223,6 +223,12 @@ impl Store for FaultyStore {
         self.after(answer).await
     }
 
+    async fn take_over(&self, dead: &[WorkerId], request: &ClaimRequest) -> Result<Vec<RunRow>, StoreError> {
+        self.before().await?;
+        let answer = self.truth.take_over(dead, request).await?;
+        self.after(answer).await
+    }
+
     async fn owned(&self, worker: WorkerId) -> Result<Vec<(RunId, Epoch)>, StoreError> {
         self.before().await?;
         self.truth.owned(worker).await

@@ -105,6 +105,7 @@ conformance! {
         a_beat_shows_in_views,
         a_busy_worker_is_not_forgotten,
         requeue_takes_from_the_dead,
+        a_neighbour_takes_over_from_the_dead,
         an_owner_gives_back_what_it_does_not_drive,
         due_runs_wake;
     leases:
