@@ -13,7 +13,7 @@ use crate::model::{
 };
 
 /// What can go wrong in a store. Callers tell "again" from "never" from "not yours" by the variant.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// Passing: busy, deadlock, lost connection. The statement may or may not have been carried out.
     #[error("the store is busy: {0}")]

@@ -68,7 +68,7 @@ impl InstanceWorker {
         // Before anything is registered under the id: a free lock is a dead worker.
         let lock = WorkerLock::acquire(&workers, id)
             .map_err(|error| io_fault("DATA_DIR_UNUSABLE", &format!("`{}`", workers.display()), &error))?;
-        let processes = Arc::new(LazyProcesses::new(id, supervisor_lock(config, id)));
+        let processes = Arc::new(LazyProcesses::new(id, supervisor_lock(config, id), config.processes.at_once));
         let registry = registry(instance, config, processes.clone());
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();

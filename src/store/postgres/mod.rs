@@ -38,6 +38,7 @@ mod reads;
 mod ready;
 mod records;
 mod rows;
+mod run_reads;
 mod runbooks;
 mod seed;
 mod segments;
@@ -58,6 +59,7 @@ use self::{
     arguments::arguments,
     link::Link,
     records::{RunRecord, decode, scalar},
+    run_reads::RunReads,
     types::{At, restored, stored},
 };
 pub use self::{
@@ -78,6 +80,7 @@ use crate::{
 #[derive(Debug)]
 pub struct PgStore {
     link: Link,
+    run_reads: RunReads,
 }
 
 impl PgStore {
@@ -91,7 +94,7 @@ impl PgStore {
         if !applied.is_empty() {
             tracing::info!(database = %config.place(), migrations = applied.join(", "), "migrated the schema");
         }
-        Ok(PgStore { link: Link::new(config, pooling) })
+        Ok(PgStore { link: Link::new(config, pooling), run_reads: RunReads::new() })
     }
 
     /// Connects to a database whose schema is this build's; anything else is `Unavailable`.
@@ -100,7 +103,7 @@ impl PgStore {
         let current = migrate::current(&mut connection).await;
         connection.close().await.ok();
         current.map_err(|error| at(config, error))?;
-        Ok(PgStore { link: Link::new(config, pooling) })
+        Ok(PgStore { link: Link::new(config, pooling), run_reads: RunReads::new() })
     }
 
     /// Writes ended runs, for measurements on a store that is full; their plans are stored.
@@ -350,8 +353,7 @@ impl Store for PgStore {
     }
 
     async fn run(&self, run: RunId) -> Result<Option<RunRow>, StoreError> {
-        let rows = self.rows(include_str!("queries/run.sql"), arguments!(run.0)).await?;
-        rows.first().map(decode::<RunRecord, _>).transpose()
+        self.run_reads.run(&self.link, run).await
     }
 
     async fn runs(&self, tenant: TenantId, filter: &RunFilter) -> Result<Page<RunRow>, StoreError> {

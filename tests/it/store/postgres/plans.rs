@@ -21,7 +21,7 @@ const HOT: [(&str, &str, &[&str]); 14] = [
     ("take_over", include_str!("../../../../src/store/postgres/queries/take_over.sql"), &["idx_runs_owner"]),
     ("give_back", include_str!("../../../../src/store/postgres/queries/give_back.sql"), &["uq_runs_id"]),
     ("owners", include_str!("../../../../src/store/postgres/queries/owners.sql"), &["idx_runs_owner"]),
-    ("run", include_str!("../../../../src/store/postgres/queries/run.sql"), &["uq_runs_id", "pk_run_inputs"]),
+    ("runs", include_str!("../../../../src/store/postgres/queries/runs.sql"), &["uq_runs_id", "pk_run_inputs"]),
     ("events", include_str!("../../../../src/store/postgres/queries/events.sql"), &["pk_run_events", "uq_runs_id"]),
     ("create_runs", include_str!("../../../../src/store/postgres/queries/create_runs.sql"), &["idx_sessions_open"]),
 ];
