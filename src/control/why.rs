@@ -204,10 +204,8 @@ fn waiting(view: &RunView) -> Vec<Blocker> {
     let of = |ix: StepIx| {
         let record = view.run.step(ix);
         let Step::Waiting { until, due } = record.state else { return None };
-        let detail = match until <= due {
-            true => format!("`{}` waits until {until}", view.plan.step(ix).uses),
-            false => format!("`{}` waits until {until}, and times out at {due}", view.plan.step(ix).uses),
-        };
+        let over = if until <= due { String::new() } else { format!(", and times out at {due}") };
+        let detail = format!("`{}` waits until {until}{over}", view.plan.step(ix).uses);
         Some(blocker(view, BlockerKind::Timer, ix, detail, record.started))
     };
     steps(view).filter_map(of).collect()

@@ -361,12 +361,7 @@ impl Run {
         let step = &mut self.steps[ix.get()];
         match event {
             Event::StepStarted { attempt, again, .. } => {
-                step.state = Step::Running;
-                step.attempt = *attempt;
-                step.first_started.get_or_insert(at);
-                step.since = if *again { step.since.or(Some(at)) } else { Some(at) };
-                step.started = Some(at);
-                step.again = false;
+                step.start(*attempt, *again, at);
                 self.index.running.insert(ix);
             }
             Event::StepSucceeded { success, .. } => {

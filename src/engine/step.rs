@@ -92,4 +92,14 @@ impl StepRecord {
         failure: None,
         success: None,
     };
+
+    /// An attempt begins; `again` if it repeats one that was lost or handed back.
+    pub(super) fn start(&mut self, attempt: Attempt, again: bool, at: Micros) {
+        self.state = Step::Running;
+        self.attempt = attempt;
+        self.first_started.get_or_insert(at);
+        self.since = if again { self.since.or(Some(at)) } else { Some(at) };
+        self.started = Some(at);
+        self.again = false;
+    }
 }
