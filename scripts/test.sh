@@ -8,7 +8,7 @@ cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
 # program=Debian package
 needed=(bash=bash cc=build-essential chromium=chromium curl=curl git=git openssl=openssl pgbouncer=pgbouncer psql=postgresql
-  python3=python3 setsid=util-linux)
+  python3=python3 redis-cli=redis-tools redis-server=redis-server setsid=util-linux)
 
 # Debian keeps servers out of the users' way.
 PATH="$PATH:/usr/sbin"

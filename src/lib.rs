@@ -9,6 +9,7 @@
 //! | 2 | [`engine`] | what may happen to a run: pure |
 //! | 2 | [`api`] | the documents of the HTTP interface, generated from `schemas/openapi.yaml` |
 //! | 3 | [`ports`] | traits of everything outside |
+//! | 3 | [`redis_client`] | connections to Redis, for the adapters that use it |
 //! | 4 | [`store`], [`queue`], [`feed`], [`actions`], [`system`], [`control`] | adapters of the ports, and the loops over them |
 //! | 5 | [`worker`], [`http`], [`client`] | lanes as apalis workers; the HTTP interface; a client of it |
 //! | 6 | [`cli`] | one file a command |
@@ -24,6 +25,7 @@ pub mod http;
 pub mod model;
 pub mod ports;
 pub mod queue;
+pub mod redis_client;
 pub mod runbook;
 pub mod store;
 pub mod system;

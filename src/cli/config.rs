@@ -2,6 +2,8 @@
 //!
 //! The only reader of environment variables. What a command needs is passed to it by part.
 
+mod redis;
+
 use std::{
     collections::BTreeMap,
     ffi::OsString,
@@ -11,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+pub use self::redis::{RedisConfig, RedisOptions};
 use super::fault::{Fault, io_fault};
 use crate::{
     actions::{HttpConfig, Network},
@@ -33,6 +36,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// The database of a fleet; without one, everything is in the data folder.
     pub database: Option<DatabaseConfig>,
+    /// The Redis of a fleet. A data folder needs none, and uses none.
+    pub redis: Option<RedisConfig>,
     /// Who works here, for the trigger of runs and for signals.
     pub actor: String,
     /// Whether a browser could show something.
@@ -55,6 +60,7 @@ pub struct Globals<'a> {
     pub server: Option<&'a str>,
     pub database_url: Option<&'a str>,
     pub database_url_file: Option<&'a Path>,
+    pub redis: RedisOptions<'a>,
 }
 
 /// Whose runs commands show and change.
@@ -194,6 +200,12 @@ impl Config {
     }
 
     fn from_variables(variables: &Variables, globals: &Globals<'_>) -> Result<Config, Fault> {
+        let database = database(variables, globals)?;
+        let redis = match redis::read(variables, globals.redis) {
+            // The variable may be meant for other programs; a data folder uses no Redis.
+            Err(_) if database.is_none() && globals.redis.is_none() => None,
+            read => read?,
+        };
         Ok(Config {
             data: DataConfig { folder: data_folder(variables, globals.data_dir)?, retention: retention(variables)? },
             artifacts: ArtifactsConfig { place: artifacts(variables)?, workspace_limit: workspace_limit(variables)? },
@@ -213,7 +225,8 @@ impl Config {
                 key: variables.text("OPSROOM_KEY").map(key).transpose()?,
                 key_file: variables.path("OPSROOM_KEY_FILE"),
             },
-            database: database(variables, globals)?,
+            database,
+            redis,
             actor: variables.text("USER").or(variables.text("LOGNAME")).unwrap_or("unknown").to_owned(),
             has_display: cfg!(target_os = "macos")
                 || variables.text("DISPLAY").or(variables.text("WAYLAND_DISPLAY")).is_some(),

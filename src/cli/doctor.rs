@@ -1,5 +1,7 @@
 //! `opsroom doctor`: whether everything is as it should be, and what to do where it is not.
 
+mod redis;
+
 use std::{fs::OpenOptions, io, os::unix::fs::OpenOptionsExt};
 
 use serde_json::json;
@@ -16,10 +18,11 @@ use crate::{
     system::{FlockLiveness, SystemClock},
 };
 
-/// Check the database, the data folder and the artifact store, and say what to do about what is wrong
+/// Check the database, the Redis, the data folder and the artifact store, and say what to do about what is wrong
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Works on the database of DATABASE_URL, --database-url or --database-url-file, else on the data folder. Changes nothing.
+Works on the database of DATABASE_URL, --database-url or --database-url-file, else on the data folder, and looks at the
+Redis of a fleet (REDIS_URL, --redis-url or --redis-url-file). Changes nothing.
 Each line is `ok`, `warn` or `fail`, a stable code, and what was found.
 
 Exit codes: 0 nothing failed, 1 something did.
@@ -61,6 +64,11 @@ async fn examine(config: &Config, deep: bool) -> Vec<Finding> {
     };
     let artifacts = files.as_ref().map(|files| files.artifacts.clone()).filter(|_| deep);
     findings.extend(rows(config, artifacts.as_deref()).await);
+    match (&config.redis, &config.database) {
+        (Some(_), None) => findings.push(redis::unused()),
+        (Some(named), Some(_)) => findings.extend(redis::examine(named).await),
+        (None, _) => {}
+    }
     if deep && config.database.is_none() {
         findings.extend(owners(config, &findings).await);
     }

@@ -32,7 +32,7 @@ use crate::{
     },
     feed::MemoryFeed,
     model::{TenantId, WorkerId},
-    ports::{Artifacts, Clock, Liveness, Queue, Snapshots, Spool},
+    ports::{Artifacts, Clock, Feed, Liveness, Queue, Snapshots, Spool},
     queue::ChannelQueue,
     store::{PgStore, SqliteStore},
     system::{
@@ -83,6 +83,7 @@ impl Background {
 struct Ports {
     ledger: Ledger,
     queue: Arc<dyn Queue>,
+    feed: Arc<dyn Feed>,
     clock: Arc<dyn Clock>,
     segments: Segments,
     fleet: Option<Fleet>,
@@ -105,6 +106,7 @@ impl Instance {
         let ports = Ports {
             ledger: Ledger::Folder(Arc::new(SqliteStore::open(&config.data.database()).await?)),
             queue: Arc::new(ChannelQueue::new()),
+            feed: Arc::new(MemoryFeed::new()),
             clock: Arc::new(SystemClock),
             segments: Segments::default(),
             fleet: None,
@@ -114,7 +116,7 @@ impl Instance {
     }
 
     fn compose(config: &Config, files: Files, ports: Ports) -> Result<Instance, Fault> {
-        let Ports { ledger, queue, clock, segments, fleet, background } = ports;
+        let Ports { ledger, queue, feed, clock, segments, fleet, background } = ports;
         let folder = &config.data.folder;
         let spool: Arc<dyn Spool> = match &fleet {
             // Each worker has one of its own.
@@ -126,7 +128,7 @@ impl Instance {
         let world = World {
             store: rows.clone(),
             queue,
-            feed: Arc::new(MemoryFeed::new()),
+            feed,
             spool,
             clock,
             ids: Arc::new(RandomIds),

@@ -56,7 +56,7 @@ use std::{ffi::OsString, path::PathBuf, process::ExitCode, sync::Arc};
 use clap::{Parser, Subcommand};
 
 use self::{
-    config::{Config, Globals},
+    config::{Config, Globals, RedisOptions},
     fault::{Fault, io_fault},
     out::{Format, Out},
 };
@@ -88,6 +88,13 @@ pub struct Cli {
     /// A file with the URL of the database
     #[arg(long, global = true, value_name = "FILE")]
     database_url_file: Option<PathBuf>,
+    /// The Redis of a fleet, for quick pick-up and live events; it may hold no password [default: REDIS_URL, else there is
+    /// none]
+    #[arg(long, global = true, value_name = "URL", conflicts_with = "redis_url_file")]
+    redis_url: Option<String>,
+    /// A file with the URL of the Redis
+    #[arg(long, global = true, value_name = "FILE")]
+    redis_url_file: Option<PathBuf>,
     /// Work with this server in place of the data folder [default: OPSROOM_URL, else the data folder]
     #[arg(long, global = true, value_name = "URL")]
     server: Option<String>,
@@ -229,6 +236,7 @@ fn run_with(arguments: &[OsString]) -> u8 {
         server: cli.server.as_deref(),
         database_url: cli.database_url.as_deref(),
         database_url_file: cli.database_url_file.as_deref(),
+        redis: RedisOptions { url: cli.redis_url.as_deref(), file: cli.redis_url_file.as_deref() },
     })
     .and_then(|config| {
         cli.command.check_server(cli.server.is_some())?;

@@ -10,7 +10,7 @@ use super::{World, history::weight};
 use crate::{
     control::segments::{OpenRun, Segments},
     engine,
-    model::{Attempt, Category, Event, EventKind, Micros, RunId, StepIx, TenantId},
+    model::{Attempt, Category, Epoch, Event, EventKind, Micros, RunId, StepIx, TenantId},
     ports::{Feed, Note, RunRow, Spool, StoredEvent},
     runbook::Plan,
 };
@@ -26,6 +26,7 @@ const HELD_BACK: usize = 4 << 20;
 pub(super) struct Events {
     run: RunId,
     tenant: TenantId,
+    epoch: Epoch,
     next: u64,
     prev: u64,
     stamp: Micros,
@@ -48,6 +49,7 @@ impl Events {
         Events {
             run: row.id,
             tenant: row.tenant,
+            epoch: row.epoch,
             next,
             prev: head,
             stamp: row.stamp_head,
@@ -131,7 +133,7 @@ impl Events {
         if !chunks.is_empty() {
             self.keep(&chunks);
         }
-        self.feed.publish(self.run, &batch);
+        self.feed.publish(self.run, self.epoch, &batch);
         self.announce(&batch);
     }
 

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     model::{Category, Event, EventKind, Micros, RunId, TenantId},
-    ports::{Clock, RunRow, Spool, Store, StoreError, StoredEvent},
+    ports::{Clock, Feed, RunRow, Spool, Store, StoreError, StoredEvent},
 };
 
 /// Events read at once from either place, at first and at most: it grows while they are small.
@@ -29,6 +29,9 @@ const MAX_PAGE: usize = 256;
 
 /// Of what was read at once only this many bytes are held, or one event: a reader that waits costs little.
 const HELD: usize = 24 << 10;
+
+/// Of chunks that the feed recalls, about so many bytes are held.
+const RECALLED: usize = 4 << 20;
 
 /// What comes before an event of this age has been written, or never will be.
 const YOUNG: Duration = Duration::from_secs(5);
@@ -66,6 +69,8 @@ pub struct History {
     clock: Arc<dyn Clock>,
     archives: Archives,
     segments: Segments,
+    /// What remembers chunks of other machines that are in no segment yet.
+    feed: Option<Arc<dyn Feed>>,
     /// How long ended runs are kept.
     kept: Duration,
 }
@@ -82,7 +87,7 @@ impl std::fmt::Debug for History {
 impl History {
     pub fn new(tenant: TenantId, store: Arc<dyn Store>, spool: Arc<dyn Spool>, clock: Arc<dyn Clock>) -> History {
         let (archives, segments) = <(Archives, Segments)>::default();
-        History { tenant, store, spool, clock, archives, segments, kept: KEPT }
+        History { tenant, store, spool, clock, archives, segments, feed: None, kept: KEPT }
     }
 
     /// Reads the events of archived runs from their archives.
@@ -95,6 +100,12 @@ impl History {
     #[must_use]
     pub fn with_segments(self, segments: Segments) -> History {
         History { segments, ..self }
+    }
+
+    /// Asks the feed for chunks that have not been stored yet.
+    #[must_use]
+    pub fn with_feed(self, feed: Arc<dyn Feed>) -> History {
+        History { feed: Some(feed), ..self }
     }
 
     /// Reads only rows and chunks.
@@ -308,6 +319,9 @@ impl HistoryReader {
             };
             let is_certain = self.only_chunks || matches!(self.archive, Archive::Open(_));
             let (sequence, is_missing) = (event.sequence, !is_certain && event.prev > self.at);
+            if is_missing && self.recalls().await {
+                continue;
+            }
             if is_missing && (self.finds_archive().await? || self.reads_again().await) {
                 self.start_over();
                 continue;
@@ -330,11 +344,24 @@ impl HistoryReader {
 
     /// What was lost before the first event in hand, as an event: it has the place of the last one that is missing.
     fn told_dropped(&mut self) -> Option<Event> {
-        let (run_id, timestamp, last) = self.first().map(|next| (next.run_id, next.timestamp, next.prev))?;
-        let data = json!({"from": self.at + 1, "to": last});
-        let event = EventKind { category: Category::System, action: "dropped".to_owned() };
-        let prev = std::mem::replace(&mut self.at, last);
-        Some(Event { run_id, timestamp, sequence: last, prev, source: None, event, data })
+        let told = dropped_before(self.first()?, self.at);
+        self.at = told.sequence;
+        Some(told)
+    }
+
+    /// Whether the feed still knows chunks that are missing before the first event: they are next then.
+    async fn recalls(&mut self) -> bool {
+        let Some(feed) = self.history.feed.clone() else { return false };
+        let Some(before) = self.first().map(Event::id) else { return false };
+        if self.chunks.page.iter().map(weight).sum::<usize>() > RECALLED {
+            return false;
+        }
+        let recalled = feed.recall(self.run, self.at, before).await;
+        let chunks: Vec<&Arc<Event>> = recalled.iter().filter(|event| event.is_chunk()).collect();
+        for chunk in chunks.iter().rev() {
+            self.chunks.page.push_front(Event::clone(chunk));
+        }
+        !chunks.is_empty()
     }
 
     /// Goes over to the run's archive, if there is one now.
@@ -429,6 +456,19 @@ impl HistoryReader {
             tokio::time::sleep(Duration::from_millis(wait)).await;
         }
         true
+    }
+}
+
+/// What is missing between the sequence `at` and an event, as an event: it has the place of the last one.
+pub(super) fn dropped_before(next: &Event, at: u64) -> Event {
+    Event {
+        run_id: next.run_id,
+        timestamp: next.timestamp,
+        sequence: next.prev,
+        prev: at,
+        source: None,
+        event: EventKind { category: Category::System, action: "dropped".to_owned() },
+        data: json!({"from": at + 1, "to": next.prev}),
     }
 }
 

@@ -23,7 +23,7 @@ use super::{
     tenants::Tenants,
 };
 use crate::{
-    model::{Event, RunId, TenantId},
+    model::{Epoch, Event, RunId, TenantId},
     ports::{Announcements, Feed, Subscription},
 };
 
@@ -66,7 +66,7 @@ impl Default for MemoryFeed {
 }
 
 impl Feed for MemoryFeed {
-    fn publish(&self, run: RunId, events: &[Arc<Event>]) {
+    fn publish(&self, run: RunId, _: Epoch, events: &[Arc<Event>]) {
         if self.shared.watched.load(Ordering::SeqCst) == 0 {
             return;
         }
@@ -188,11 +188,11 @@ mod tests {
     #[tokio::test]
     async fn readers_get_what_comes_after_they_subscribed() {
         let feed = MemoryFeed::new();
-        feed.publish(RUN, &[event(1, "")]);
+        feed.publish(RUN, Epoch(1), &[event(1, "")]);
         let mut early = feed.subscribe(RUN);
-        feed.publish(RUN, &[event(2, ""), event(3, "")]);
+        feed.publish(RUN, Epoch(1), &[event(2, ""), event(3, "")]);
         let mut late = feed.subscribe(RUN);
-        feed.publish(RUN, &[event(4, "")]);
+        feed.publish(RUN, Epoch(1), &[event(4, "")]);
         assert_eq!(drain(&mut early), [2, 3, 4]);
         assert_eq!(drain(&mut late), [4]);
     }
@@ -202,7 +202,7 @@ mod tests {
         let feed = MemoryFeed::bounded(2, usize::MAX);
         let (mut slow, mut fast) = (feed.subscribe(RUN), feed.subscribe(RUN));
         for sequence in 1..=5 {
-            feed.publish(RUN, &[event(sequence, "")]);
+            feed.publish(RUN, Epoch(1), &[event(sequence, "")]);
             assert_eq!(drain(&mut fast), [sequence]);
         }
         assert_eq!(drain(&mut slow), [4, 5]);
@@ -214,7 +214,7 @@ mod tests {
         let mut reader = feed.subscribe(RUN);
         let text = "x".repeat(30_000);
         for sequence in 1..=10 {
-            feed.publish(RUN, &[event(sequence, &text)]);
+            feed.publish(RUN, Epoch(1), &[event(sequence, &text)]);
         }
         assert_eq!(drain(&mut reader), [8, 9, 10]);
         let rings = lock(&feed.shared.rings);
@@ -226,7 +226,7 @@ mod tests {
     async fn closing_ends_subscriptions_after_what_was_published() {
         let feed = MemoryFeed::new();
         let mut reader = feed.subscribe(RUN);
-        feed.publish(RUN, &[event(1, "")]);
+        feed.publish(RUN, Epoch(1), &[event(1, "")]);
         feed.close(RUN);
         assert_eq!(reader.next().await.map(|e| e.sequence), Some(1));
         assert!(reader.next().await.is_none());
@@ -246,7 +246,7 @@ mod tests {
     async fn leaving_readers_leave_nothing_behind() {
         let feed = MemoryFeed::new();
         let (first, mut second) = (feed.subscribe(RUN), feed.subscribe(RUN));
-        feed.publish(RUN, &[event(1, ""), event(2, "")]);
+        feed.publish(RUN, Epoch(1), &[event(1, ""), event(2, "")]);
         drop(first);
         assert_eq!(drain(&mut second), [1, 2]);
         assert_eq!(lock(&lock(&feed.shared.rings)[&RUN].state).held(), (0, 0));
@@ -262,7 +262,7 @@ mod tests {
         feed.close(RUN);
         let mut new = feed.subscribe(RUN);
         drop(old);
-        feed.publish(RUN, &[event(9, "")]);
+        feed.publish(RUN, Epoch(1), &[event(9, "")]);
         assert_eq!(drain(&mut new), [9]);
     }
 }

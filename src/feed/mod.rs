@@ -1,7 +1,11 @@
 //! Floor 4: live events for whoever is watching a run.
 
 mod memory;
+mod redis;
 mod ring;
 mod tenants;
 
-pub use memory::MemoryFeed;
+pub use self::{
+    memory::MemoryFeed,
+    redis::{RedisFeed, RedisFeedConfig},
+};

@@ -106,7 +106,7 @@ impl RingState {
 }
 
 /// About how much memory an event holds. The texts of chunks are what counts, and they are near the top.
-fn weight(event: &Event) -> usize {
+pub(super) fn weight(event: &Event) -> usize {
     fn strings(value: &Value, depth: u32) -> usize {
         match value {
             Value::String(text) => text.len(),

@@ -4,15 +4,26 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::model::{Event, RunId, TenantId};
+use crate::model::{Epoch, Event, RunId, StreamId, TenantId};
 
 /// Publishes the events of a run to whoever is watching.
+#[async_trait]
 pub trait Feed: Send + Sync {
-    /// Offers events in sequence order. Never blocks a run.
-    fn publish(&self, run: RunId, events: &[Arc<Event>]);
+    /// Offers events in sequence order, as the owner that the epoch names. Never blocks a run. Between processes,
+    /// what an older owner offers after a newer one is refused.
+    fn publish(&self, run: RunId, epoch: Epoch, events: &[Arc<Event>]);
 
-    /// Everything published after this call, in order, as long as the reader keeps up.
+    /// Everything published after this call, in order, as long as the reader keeps up. What other processes published
+    /// shortly before may come too.
     fn subscribe(&self, run: RunId) -> Box<dyn Subscription>;
+
+    /// What is remembered of the run between the sequence `after` and the event `before`, neither included, in order:
+    /// what other machines have said lately and have not stored yet. Best effort, within half a second, and bounded:
+    /// the last ones before `before`. A feed inside one process remembers nothing.
+    async fn recall(&self, run: RunId, after: u64, before: StreamId) -> Vec<Arc<Event>> {
+        let _ = (run, after, before);
+        Vec::new()
+    }
 
     /// No more events will come for the run; its subscriptions end.
     fn close(&self, run: RunId);

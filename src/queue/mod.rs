@@ -2,6 +2,10 @@
 
 mod channel;
 mod notify;
+mod redis;
 
-pub use channel::ChannelQueue;
-pub use notify::{NotifyConfig, NotifyQueue};
+pub use self::{
+    channel::ChannelQueue,
+    notify::{NotifyConfig, NotifyQueue},
+    redis::{RedisQueue, RedisQueueConfig},
+};

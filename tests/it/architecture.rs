@@ -19,7 +19,7 @@ const FLOORS: &[&[&str]] = &[
     &["model"],
     &["runbook"],
     &["engine", "api"],
-    &["ports"],
+    &["ports", "redis_client"],
     &["store", "queue", "feed", "actions", "system", "control"],
     &["worker", "http", "client"],
     &["cli"],

@@ -28,6 +28,9 @@ mod machines;
 mod processes;
 #[cfg(test)]
 #[cfg(target_os = "linux")]
+mod redis;
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod room;
 #[cfg(test)]
 mod servers;

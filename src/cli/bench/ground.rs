@@ -8,6 +8,7 @@ use std::{
 
 use super::BenchError;
 use crate::{
+    cli::config::RedisConfig,
     ports::{Ids, Store, StoreError},
     store::{PgConfig, PgCounts, PgSchema, PgStore, SqliteStore},
     system::RandomIds,
@@ -17,6 +18,19 @@ use crate::{
 pub(super) enum Ground {
     File(PathBuf),
     Database(Box<Database>),
+}
+
+/// The Redis of a measurement: the one that is named, with a prefix of its own.
+pub(super) fn own_redis(given: &RedisConfig) -> RedisConfig {
+    let prefix = format!("{}opsroom-bench-{}:", given.prefix, RandomIds.worker_id().0.simple());
+    RedisConfig { server: given.server.clone(), prefix }
+}
+
+/// Removes what a measurement has left in Redis.
+pub(super) async fn clear_redis(own: &RedisConfig) {
+    if let Err(error) = own.server.forget(&own.prefix).await {
+        tracing::warn!(%error, prefix = own.prefix, "the keys of the benchmark could not be removed");
+    }
 }
 
 impl Ground {

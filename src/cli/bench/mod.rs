@@ -29,6 +29,7 @@ Examples:
   opsroom bench chain
   opsroom bench throughput --output json
   opsroom bench pickup --samples 200 --dir /var/tmp/bench
+  opsroom bench pickup --database-url postgres://db/ops --redis-url redis://redis
   opsroom bench http
   opsroom bench queries --runs 100000")]
 pub struct Options {

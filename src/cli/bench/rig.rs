@@ -14,13 +14,14 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{BenchError, ground::Rows};
 use crate::{
     actions::Registry,
+    cli::config::RedisConfig,
     control::{
         Archives, Committer, Handoff, Limits, Owned, Owner, Plans, Runs, Segments, Signals, Submission, Wishes, World,
     },
-    feed::MemoryFeed,
+    feed::{MemoryFeed, RedisFeed, RedisFeedConfig},
     model::{Failure, Lane, RunId, RunStatus, Success, TenantId},
-    ports::{AttemptContext, Executor, Executors, Ids, Trigger},
-    queue::ChannelQueue,
+    ports::{AttemptContext, Executor, Executors, Feed, Ids, Queue, Trigger},
+    queue::{ChannelQueue, RedisQueue, RedisQueueConfig},
     runbook::Plan,
     system::{
         EnvSecrets, FolderArtifacts, FolderBundles, FolderSpool, FolderWorkspaces, RandomIds, SecretMasks, SystemClock,
@@ -40,17 +41,29 @@ pub(super) struct Rig {
 }
 
 impl Rig {
-    /// A system on `rows` with one lane of `slots` runs; files are in `dir`.
-    pub fn start(dir: &Path, rows: &Rows, registry: Registry, slots: usize) -> Result<Rig, BenchError> {
+    /// A system on `rows` with one lane of `slots` runs; files are in `dir`. With a Redis the two sides are connected
+    /// through it alone, as two processes are.
+    pub fn start(
+        dir: &Path,
+        rows: &Rows,
+        registry: Registry,
+        slots: usize,
+        redis: Option<&RedisConfig>,
+    ) -> Result<Rig, BenchError> {
         let store = rows.store();
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let (queue, feed) = match redis {
+            Some(redis) => through(redis, &[Lane::A], &tasks, &stop),
+            None => (Arc::new(ChannelQueue::new()) as Arc<dyn Queue>, Arc::new(MemoryFeed::new()) as Arc<dyn Feed>),
+        };
         let bodies = Bodies::default();
         let world = World {
             archives: Archives::default(),
             segments: Segments::default(),
             plans: Plans::new(store.clone()),
             store,
-            queue: Arc::new(ChannelQueue::new()),
-            feed: Arc::new(MemoryFeed::new()),
+            queue,
+            feed,
             spool: Arc::new(FolderSpool::new(dir.join("spool"))?),
             clock: Arc::new(SystemClock),
             ids: Arc::new(RandomIds),
@@ -66,17 +79,21 @@ impl Rig {
             signals: Signals::default(),
             limits: Limits::default(),
         };
-        let tasks = TaskTracker::new();
         let committer = Committer::start(&world.store, rows.writers(), &tasks);
         let worker = RandomIds.worker_id();
         let owner = Owner::new(world.clone(), committer, worker);
         let (sender, ended) = mpsc::unbounded_channel();
         let handoff = Handoff::default();
         let lanes = Lanes::new(owner, worker, tasks.clone()).report_to(sender).accept(handoff.clone());
-        let stop = CancellationToken::new();
         let stopped = stop.clone();
         tasks.spawn(async move { lanes.serve(&LaneConfig { lanes: vec![Lane::A], slots }, stopped).await });
-        let runs = Runs::new(world, TenantId::DEFAULT).hand_to(handoff);
+        let runs = match redis {
+            Some(redis) => {
+                let (queue, feed) = through(redis, &[], &tasks, &stop);
+                Runs::new(World { queue, feed, ..world }, TenantId::DEFAULT)
+            }
+            None => Runs::new(world, TenantId::DEFAULT).hand_to(handoff),
+        };
         Ok(Rig { runs, ended, bodies, stop, tasks })
     }
 
@@ -130,6 +147,19 @@ impl Rig {
         self.tasks.close();
         self.tasks.wait().await;
     }
+}
+
+/// One process's ends of the ways through Redis.
+fn through(
+    RedisConfig { server, prefix }: &RedisConfig,
+    lanes: &[Lane],
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> (Arc<dyn Queue>, Arc<dyn Feed>) {
+    let (name, lanes) = (RandomIds.worker_id().to_string(), lanes.to_vec());
+    let feed = RedisFeedConfig { server: server.clone(), prefix: prefix.clone(), name: name.clone() };
+    let queue = RedisQueueConfig { server: server.clone(), prefix: prefix.clone(), lanes, name };
+    (Arc::new(RedisQueue::start(queue, tasks, stop)), Arc::new(RedisFeed::start(feed, tasks, stop)))
 }
 
 /// Tells when the body of a step begins, while somebody wants to know.

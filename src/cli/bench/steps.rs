@@ -16,7 +16,7 @@ use super::{
         processes::LazyProcesses,
     },
     BenchError,
-    ground::Ground,
+    ground::{Ground, clear_redis, own_redis},
     stats::rounded,
     workloads,
 };
@@ -45,6 +45,7 @@ pub fn execute(context: &Context, kind: Kind, options: &Options) -> Result<u8, F
     let config = &context.config;
     let id = RandomIds.worker_id();
     let dir = options.dir.clone().unwrap_or_else(|| config.data.folder.clone()).join(format!("bench-{id}"));
+    let redis = config.redis.as_ref().filter(|_| config.database.is_some()).map(own_redis);
     let measured = block_on(async {
         let unusable = |error: std::io::Error| Fault::from(BenchError::Io(error));
         std::fs::create_dir_all(&dir).map_err(unusable)?;
@@ -58,11 +59,14 @@ pub fn execute(context: &Context, kind: Kind, options: &Options) -> Result<u8, F
         });
         let mut ground = Ground::make(&dir, config.database.as_ref().map(|database| &database.postgres)).await?;
         let mut task = JoinSet::new();
-        let (options, place) = (options.clone(), dir.clone());
+        let (options, place, redis) = (options.clone(), dir.clone(), redis.clone());
         // As a service would: on a thread of the runtime, not on the one that waits for it.
         task.spawn(async move {
-            let measured = workloads::measure(kind, &options, &place, &mut ground, registry).await;
+            let measured = workloads::measure(kind, &options, &place, &mut ground, registry, redis.as_ref()).await;
             ground.remove().await;
+            if let Some(redis) = &redis {
+                clear_redis(redis).await;
+            }
             measured
         });
         let measured = task.join_next().await;
@@ -99,6 +103,8 @@ pub enum Kind {
 pub struct Report {
     pub workload: &'static str,
     pub store: &'static str,
+    /// Whether runs were rung for through Redis; else they took the short way inside the process.
+    pub redis: bool,
     pub samples: usize,
     pub median_ms: Option<f64>,
     pub p50_ms: Option<f64>,
@@ -157,9 +163,10 @@ impl Report {
             )
         });
         format!(
-            "{} on {}, {} samples\n  median {}  p95 {}  p99 {}\n  steps per second {}\n  floor {}  ratio {}{per_step}\n  recorded: {} steps, {} events",
+            "{} on {}{}, {} samples\n  median {}  p95 {}  p99 {}\n  steps per second {}\n  floor {}  ratio {}{per_step}\n  recorded: {} steps, {} events",
             self.workload,
             self.store,
+            if self.redis { " and Redis" } else { "" },
             self.samples,
             number(self.median_ms, " ms"),
             number(self.p95_ms, " ms"),

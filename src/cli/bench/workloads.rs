@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     actions::{Registry, catalog},
+    cli::config::RedisConfig,
     model::{StepStatus, TenantId},
     ports::{RunFilter, Store},
     runbook::{Plan, compile},
@@ -45,6 +46,7 @@ pub(super) async fn measure(
     dir: &Path,
     ground: &mut Ground,
     registry: Registry,
+    redis: Option<&RedisConfig>,
 ) -> Result<Report, BenchError> {
     if is_tmpfs(dir)? {
         return Err(BenchError::Tmpfs(dir.to_owned()));
@@ -55,7 +57,7 @@ pub(super) async fn measure(
     let mut floors = ground.floors(FLOOR).await?;
     let before = ground.counts().await?;
     let rows = ground.open().await?;
-    let mut rig = Rig::start(dir, &rows, registry, slots)?;
+    let mut rig = Rig::start(dir, &rows, registry, slots, redis)?;
     // The first run fills caches and pages; its time is nobody's.
     rig.once(&plan).await?;
     let samples = sample(kind, args, &mut rig, &plan).await?;
@@ -80,6 +82,7 @@ pub(super) async fn measure(
     Ok(Report {
         workload: name(kind),
         store: ground.name(),
+        redis: redis.is_some(),
         samples: samples.len(),
         median_ms: Some(rounded(middle)),
         p50_ms: percentile(&samples, 0.5).map(rounded),

@@ -8,13 +8,15 @@ use super::{Background, Files, Instance, Ledger, Ports};
 use crate::{
     cli::{
         Context,
-        config::{Config, DatabaseConfig},
+        config::{Config, DatabaseConfig, RedisConfig},
         fault::Fault,
         out::Out,
     },
     control::{LeaseConfig, Segments},
-    ports::{Ids, StoreError},
-    queue::{NotifyConfig, NotifyQueue},
+    feed::{MemoryFeed, RedisFeed, RedisFeedConfig},
+    model::Lane,
+    ports::{Feed, Ids, Queue, StoreError},
+    queue::{NotifyConfig, NotifyQueue, RedisQueue, RedisQueueConfig},
     store::{PgConfig, PgStore, Pooling},
     system::{OffsetClock, RandomIds},
 };
@@ -55,28 +57,49 @@ impl Instance {
         Instance::create_folder(config)?;
         let files = Files::open(config)?;
         let background = Background::default();
-        let pooled = store.pooling() == Pooling::Transaction;
-        let notify = NotifyConfig {
-            connection: if pooled { database.postgres.bare_options() } else { database.postgres.session_options() },
-            listens: listens && !pooled,
-            name: RandomIds.worker_id().to_string(),
-        };
-        if listens && pooled {
-            tracing::info!("a pooler in transaction mode is in between: runs are looked for once a second");
-        }
-        let queue = NotifyQueue::start(notify, &background.tasks, background.stop.clone());
+        let (queue, feed) = between_processes(config, database, &store, listens, &background);
         let ledger = Ledger::Database(Arc::new(store), database.postgres.place().into());
         let time = Arc::new(OffsetClock::new());
         let ports = Ports {
             segments: Segments::new(ledger.rows(), files.artifacts.clone()),
             ledger,
-            queue: Arc::new(queue),
+            queue,
+            feed,
             clock: time.clone(),
             fleet: Some(Fleet { lease: database.lease, beats: database.postgres.clone().alone(), time }),
             background,
         };
         Instance::compose(config, files, ports)
     }
+}
+
+/// How processes tell each other of runs to claim, and of events: through Redis if one is named, else through the
+/// database, where events are found by looking.
+fn between_processes(
+    config: &Config,
+    database: &DatabaseConfig,
+    store: &PgStore,
+    listens: bool,
+    background: &Background,
+) -> (Arc<dyn Queue>, Arc<dyn Feed>) {
+    let Background { tasks, stop } = background;
+    let name = RandomIds.worker_id().to_string();
+    if let Some(RedisConfig { server, prefix }) = config.redis.clone() {
+        let lanes = if listens { Lane::ALL.to_vec() } else { Vec::new() };
+        let feed = RedisFeedConfig { server: server.clone(), prefix: prefix.clone(), name: name.clone() };
+        let queue = RedisQueueConfig { server, prefix, lanes, name };
+        return (Arc::new(RedisQueue::start(queue, tasks, stop)), Arc::new(RedisFeed::start(feed, tasks, stop)));
+    }
+    let pooled = store.pooling() == Pooling::Transaction;
+    let notify = NotifyConfig {
+        connection: if pooled { database.postgres.bare_options() } else { database.postgres.session_options() },
+        listens: listens && !pooled,
+        name,
+    };
+    if listens && pooled {
+        tracing::info!("a pooler in transaction mode is in between: runs are looked for once a second");
+    }
+    (Arc::new(NotifyQueue::start(notify, tasks, stop.clone())), Arc::new(MemoryFeed::new()))
 }
 
 /// Opens the database, again and again while it cannot be reached.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use super::{Shared, ring::Live};
 use crate::{
-    control::HistoryError,
+    control::{HistoryError, history::dropped_before},
     model::{Event, RunStatus},
     ports::Subscription,
 };
@@ -130,9 +130,27 @@ impl Pump {
     }
 
     async fn take(&mut self, event: Arc<Event>) -> Result<(), HistoryError> {
-        if event.sequence > self.at && event.prev > self.at {
-            // The feed has dropped what we were too slow for.
+        if self.misses_before(&event) {
+            // We were too slow, or have come late. First what another machine has said and not stored yet.
+            for recalled in self.shared.feed.recall(self.live.run, self.at, event.id()).await {
+                self.link(recalled).await?;
+            }
+        }
+        self.link(event).await
+    }
+
+    fn misses_before(&self, event: &Event) -> bool {
+        event.sequence > self.at && event.prev > self.at
+    }
+
+    /// Takes in an event after what history has before it.
+    async fn link(&mut self, event: Arc<Event>) -> Result<(), HistoryError> {
+        if self.misses_before(&event) {
             self.read_until(event.sequence).await?;
+        }
+        if self.misses_before(&event) && self.shared.history.reads_segments() {
+            // Whoever reads the run again later may find it; whoever reads now is told.
+            self.push(Arc::new(dropped_before(&event, self.at)));
         }
         self.push(event);
         Ok(())

@@ -388,7 +388,7 @@ impl SimFeed {
 }
 
 impl Feed for SimFeed {
-    fn publish(&self, _: RunId, events: &[Arc<Event>]) {
+    fn publish(&self, _: RunId, _: Epoch, events: &[Arc<Event>]) {
         self.0.lock().unwrap().extend_from_slice(events);
     }
 

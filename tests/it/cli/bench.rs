@@ -3,22 +3,20 @@
 use serde_json::Value;
 
 use super::world::World;
-use crate::servers::own_server;
+use crate::servers::{self, own_server};
 
 /// Runs a workload beside the tests, and checks that it left nothing behind.
 fn bench<const N: usize>(arguments: [&str; N]) -> Value {
-    bench_on(None, arguments)
+    bench_on(&[], arguments)
 }
 
-/// The same, on a database of its own on a server.
-fn bench_on<const N: usize>(database_url: Option<&str>, arguments: [&str; N]) -> Value {
+/// The same, on servers that these variables name.
+fn bench_on<const N: usize>(variables: &[(&str, &str)], arguments: [&str; N]) -> Value {
     let world = World::new();
     let place = world.path("bench");
     std::fs::create_dir(&place).unwrap();
     let mut command = world.command(["bench"]);
-    if let Some(url) = database_url {
-        command.env("DATABASE_URL", url);
-    }
+    command.envs(variables.iter().copied());
     let ended = super::world::ended(
         command.args(arguments).arg("--dir").arg(&place).args(["--output", "json"]).output().unwrap(),
     );
@@ -96,7 +94,7 @@ async fn a_fleet_on_a_database_that_is_made_and_removed() {
     let given = server.database(None).await;
     let url = given.url.clone();
 
-    let chain = bench_on(Some(&url), ["chain", "--size", "5", "--samples", "2"]);
+    let chain = bench_on(&[("DATABASE_URL", &url)], ["chain", "--size", "5", "--samples", "2"]);
     assert_eq!((&chain["store"], &chain["steps_recorded"]), (&"postgres".into(), &15.into()), "{chain}");
     for cost in ["statements", "commits", "rows_written", "wal_bytes"] {
         figure(&chain["per_step"], cost);
@@ -104,13 +102,33 @@ async fn a_fleet_on_a_database_that_is_made_and_removed() {
     // A step's end and the start of the next one are one statement; runs begin and end besides.
     assert!(figure(&chain["per_step"], "statements") < 3.0, "{chain}");
 
-    let http = bench_on(Some(&url), ["http", "--runs", "40", "--batch", "7", "--samples", "1"]);
+    let http = bench_on(&[("DATABASE_URL", &url)], ["http", "--runs", "40", "--batch", "7", "--samples", "1"]);
     assert_eq!(http["runs_recorded"], 280);
     figure(&http, "worker_cores");
-    let together = bench_on(Some(&url), ["http", "--runs", "40", "--batch", "7", "--samples", "1", "--together"]);
+    let together =
+        bench_on(&[("DATABASE_URL", &url)], ["http", "--runs", "40", "--batch", "7", "--samples", "1", "--together"]);
     assert_eq!(together["runs_recorded"], 280);
 
     let left = sqlx::query_scalar("SELECT count(*) FROM pg_database WHERE datname LIKE 'opsroom_bench_%'");
     let left: i64 = left.fetch_one(&mut given.connect().await).await.unwrap();
     assert_eq!(left, 0, "databases are removed");
+}
+
+#[test]
+fn a_fleet_with_a_redis() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let (server, redis) = runtime.block_on(async { (own_server().await, servers::redis::start().await) });
+    let database = runtime.block_on(server.database(None));
+    let (database_url, redis_url) = (database.url.clone(), redis.url());
+    let on = [("DATABASE_URL", &*database_url), ("REDIS_URL", &*redis_url)];
+    let report = bench_on(&on, ["pickup", "--samples", "20"]);
+    assert_eq!((report["store"].as_str(), report["redis"].as_bool()), (Some("postgres"), Some(true)));
+    // The poll beneath takes a second.
+    assert!(figure(&report, "p50_ms") < 200.0, "{report}");
+    let report = bench_on(&on, ["sse", "--events", "50"]);
+    assert_eq!(report["events"], 50);
+    // The look into the store takes up to 250 ms.
+    assert!(figure(&report, "p50_ms") < 100.0, "{report}");
+    let left: Vec<String> = runtime.block_on(redis.ask("KEYS *"));
+    assert!(left.iter().all(|key| key == "core:apalis:queues:list"), "{left:?}");
 }

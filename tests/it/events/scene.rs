@@ -213,7 +213,7 @@ impl Writer {
         self.spool.append(RUN, &chunks).unwrap();
         self.written.lock().unwrap().extend(batch.iter().map(|event| event.sequence));
         pause().await;
-        self.feed.publish(RUN, &batch);
+        self.feed.publish(RUN, opsroom::model::Epoch(1), &batch);
     }
 }
 

@@ -33,6 +33,8 @@ pub struct Fleet {
     /// Goes after the processes that use it.
     _database: Option<TestDatabase>,
     client: Client,
+    /// More of the environment of every process.
+    pub variables: Vec<(&'static str, String)>,
     pub server: Option<Member>,
 }
 
@@ -62,7 +64,8 @@ impl Fleet {
         let world = World::new();
         std::fs::write(world.path("key"), KEY).unwrap();
         std::fs::create_dir(world.path("runbooks")).unwrap();
-        Fleet { world, lease: LEASE, url: url.to_owned(), _database: None, client, server: None }
+        let variables = Vec::new();
+        Fleet { world, lease: LEASE, url: url.to_owned(), _database: None, client, variables, server: None }
     }
 
     /// With a server, a scheduler that follows the folder of runbooks, and nobody who executes anything.
@@ -103,7 +106,8 @@ impl Fleet {
             .env("DATABASE_URL", &self.url)
             .env("OPSROOM_KEY_FILE", self.path("key"))
             .env("OPSROOM_LEASE", format!("{}ms", self.lease.as_millis()))
-            .env("OPSROOM_ARTIFACTS_URL", format!("file://{}", self.path("artifacts").display()));
+            .env("OPSROOM_ARTIFACTS_URL", format!("file://{}", self.path("artifacts").display()))
+            .envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
 

@@ -37,6 +37,8 @@ pub struct Fleet {
     pub world: World,
     /// The database, straight.
     pub url: String,
+    /// More of the environment of every process.
+    pub variables: Vec<(&'static str, String)>,
     starts: AtomicU32,
 }
 
@@ -64,7 +66,7 @@ impl Fleet {
         let world = World::new();
         std::fs::write(world.path("key"), KEY).unwrap();
         std::fs::create_dir(world.path("artifacts")).unwrap();
-        Fleet { world, url: url.to_owned(), starts: AtomicU32::new(0) }
+        Fleet { world, url: url.to_owned(), variables: Vec::new(), starts: AtomicU32::new(0) }
     }
 
     /// Starts a process on the database and waits until it says that it is there.
@@ -88,6 +90,7 @@ impl Fleet {
             .env("OPSROOM_KEY_FILE", self.world.path("key"))
             .env("OPSROOM_ARTIFACTS_URL", format!("file://{}", self.world.path("artifacts").display()))
             .env("OPSROOM_LEASE", format!("{}s", lease().as_secs()))
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdout(Stdio::from(File::create(&out).unwrap()))
             .stderr(Stdio::from(File::create(&err).unwrap()));
         let mut part = Part { child: command.spawn().unwrap(), launch, url: String::new(), err };
@@ -287,6 +290,18 @@ impl Api {
         }
         ids.truncate(count);
         ids
+    }
+
+    /// Follows a run, after the event with this id.
+    pub async fn stream(&self, run: &str, last_id: Option<&str>) -> reqwest::Response {
+        let path = format!("{}/v1/runs/{run}/events/stream", self.url);
+        let mut request = self.client.get(path).bearer_auth(KEY).timeout(PATIENCE);
+        if let Some(id) = last_id {
+            request = request.header("last-event-id", id);
+        }
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status().as_u16(), 200);
+        response
     }
 
     pub async fn is_ready(&self) -> bool {

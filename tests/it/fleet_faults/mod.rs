@@ -12,5 +12,6 @@ mod ledger;
 mod load;
 mod lost_answers;
 mod million;
+mod redis;
 mod restarts;
 mod speed;

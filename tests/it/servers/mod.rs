@@ -8,6 +8,7 @@ mod pgbouncer;
 mod postgres;
 mod programs;
 mod proxy;
+pub mod redis;
 mod wire;
 
 pub use pgbouncer::PgBouncer;

@@ -95,6 +95,9 @@ fn measured<W: Measure>(context: &Context, workload: &W) -> Result<Figures, Faul
     let figures = runtime.block_on(async {
         if let Some(database) = &context.config.database {
             bench.ground.on_database(&database.postgres, workload.place().together).await?;
+            if let Some(redis) = &context.config.redis {
+                bench.ground.on_redis(redis);
+            }
         }
         let figures = workload.measure(&bench).await;
         bench.ground.clear().await;

@@ -17,11 +17,15 @@ use tokio::{
 };
 
 use super::{
-    super::{BenchError, ground::Database, workloads::is_tmpfs},
+    super::{
+        BenchError,
+        ground::{Database, clear_redis, own_redis},
+        workloads::is_tmpfs,
+    },
     client::{Client, Target},
     usage::Usage,
 };
-use crate::store::PgConfig;
+use crate::{cli::config::RedisConfig, store::PgConfig};
 
 /// How long the server may take to start or to leave before the measurement is given up.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -32,6 +36,7 @@ pub struct Ground {
     pub program: PathBuf,
     env: BTreeMap<String, String>,
     database: Option<Database>,
+    redis: Option<RedisConfig>,
     /// Whether the parts of a fleet are one process.
     together: bool,
 }
@@ -42,7 +47,8 @@ impl Ground {
         // The server works in a folder of its own, so a relative path would lead elsewhere.
         let folder = std::path::absolute(place)?.join(name);
         fs::create_dir_all(folder.join("runbooks"))?;
-        let ground = Ground { folder, program: std::env::current_exe()?, env, database: None, together: false };
+        let ground =
+            Ground { folder, program: std::env::current_exe()?, env, database: None, redis: None, together: false };
         if is_tmpfs(&ground.folder)? {
             return Err(BenchError::Tmpfs(ground.folder.clone()));
         }
@@ -58,8 +64,19 @@ impl Ground {
         Ok(())
     }
 
-    /// Removes the database, if there is one.
+    /// Its programs tell each other through this Redis, under a prefix of their own.
+    pub fn on_redis(&mut self, given: &RedisConfig) {
+        let own = own_redis(given);
+        self.env.insert("REDIS_URL".to_owned(), own.server.secret_url().to_owned());
+        self.env.insert("OPSROOM_REDIS_PREFIX".to_owned(), own.prefix.clone());
+        self.redis = Some(own);
+    }
+
+    /// Removes the database and what is in Redis, if there is any.
     pub async fn clear(&mut self) {
+        if let Some(redis) = self.redis.take() {
+            clear_redis(&redis).await;
+        }
         if let Some(database) = self.database.take() {
             database.remove().await;
         }
