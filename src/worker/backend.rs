@@ -115,8 +115,7 @@ struct Fetcher {
 impl ClaimBackend {
     /// `slots`: runs that may be under way at once.
     pub fn new(owner: &Owner, worker: WorkerId, source: Source, slots: Arc<Semaphore>) -> ClaimBackend {
-        let claims = Claims { world: owner.world().clone(), worker, fence: owner.fence().clone() };
-        let fetcher = Fetcher { claims, source, slots, due: true };
+        let fetcher = Fetcher { claims: Claims::new(owner, worker), source, slots, due: true };
         ClaimBackend { ready: VecDeque::new(), fetch: None, fetcher: Some(fetcher) }
     }
 }
@@ -146,7 +145,7 @@ async fn given(rows: &mut mpsc::UnboundedReceiver<RunRow>, slots: &Arc<Semaphore
 
 /// Waits until the lane has at least one run for a free slot. `None` when it was told to stop and nothing that
 /// is ours is on its way any more.
-async fn next_of(
+pub(super) async fn next_of(
     source: &mut LaneSource,
     claims: &Claims,
     slots: &Arc<Semaphore>,
@@ -197,13 +196,17 @@ fn with_slots(rows: Vec<RunRow>, mut free: OwnedSemaphorePermit) -> Vec<ClaimedR
 }
 
 /// Who claims.
-struct Claims {
+pub(super) struct Claims {
     world: World,
     worker: WorkerId,
     fence: Fence,
 }
 
 impl Claims {
+    pub(super) fn new(owner: &Owner, worker: WorkerId) -> Claims {
+        Claims { world: owner.world().clone(), worker, fence: owner.fence().clone() }
+    }
+
     /// `None` where the store could not say, or the worker may own nothing more.
     async fn claim(&self, lane: Lane, limit: usize) -> Option<Vec<RunRow>> {
         let Claims { world, worker, fence } = self;
