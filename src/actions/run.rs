@@ -84,10 +84,13 @@ impl Executor for Run {
     async fn execute(&self, context: AttemptContext) -> Result<Success, Failure> {
         let scratch = Scratch::new(&context.scratch);
         let spec = command::prepare(&context, &scratch, &self.base_env)?;
-        if context.cancel.is_cancelled() {
-            return Err(cancelled());
-        }
-        let mut process = self.processes.spawn(spec).await.map_err(|error| spawn_failure(&error, &context))?;
+        let spawned = tokio::select! {
+            biased;
+            // It may have to wait for its turn.
+            () = context.cancel.cancelled() => return Err(cancelled()),
+            spawned = self.processes.spawn(spec) => spawned,
+        };
+        let mut process = spawned.map_err(|error| spawn_failure(&error, &context))?;
         let (exit, stdout, stderr) = follow(&context, &mut *process).await;
         if context.cancel.is_cancelled() {
             return Err(cancelled());

@@ -5,6 +5,7 @@
 use std::{
     collections::BTreeMap,
     ffi::OsString,
+    num::NonZeroUsize,
     ops::RangeInclusive,
     path::{Path, PathBuf},
     time::Duration,
@@ -149,6 +150,8 @@ impl std::fmt::Debug for SecretsConfig {
 #[derive(Debug, Clone)]
 pub struct ProcessConfig {
     pub base_env: BTreeMap<String, String>,
+    /// `OPSROOM_PROCESSES`: so many of them run at once, the others wait for their turn; 512 by default.
+    pub at_once: NonZeroUsize,
 }
 
 /// How `http.request` reaches the world.
@@ -179,6 +182,9 @@ const INHERITED: &[&str] = &["PATH", "HOME", "LANG", "LANGUAGE", "TZ", "USER", "
 /// Shorter ones are lost to a slow disk, with longer ones runs wait long for somebody to take them over.
 const LEASES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_mins(5);
 
+/// Enough for what a worker has slots for; a run with a thousand steps side by side does not bring down its machine.
+const PROCESSES: NonZeroUsize = NonZeroUsize::new(512).unwrap();
+
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 impl Config {
@@ -196,7 +202,7 @@ impl Config {
                 json: log_format(variables)?,
             },
             secrets: SecretsConfig { variables: secrets(variables)? },
-            processes: ProcessConfig { base_env: base_env(variables) },
+            processes: ProcessConfig { base_env: base_env(variables), at_once: at_once(variables)? },
             http: HttpSection {
                 allowed: networks(variables, "OPSROOM_HTTP_ALLOW")?,
                 refused: networks(variables, "OPSROOM_HTTP_REFUSE")?,
@@ -252,6 +258,14 @@ fn key(text: &str) -> Result<Key, Fault> {
     Key::new(text).map_err(|error| {
         Fault::refused("BAD_CONFIG", format!("OPSROOM_KEY: {error}"))
             .help("put the key of the server there, or the path of a file with it into OPSROOM_KEY_FILE")
+    })
+}
+
+fn at_once(variables: &Variables) -> Result<NonZeroUsize, Fault> {
+    let Some(text) = variables.text("OPSROOM_PROCESSES") else { return Ok(PROCESSES) };
+    text.parse().map_err(|_| {
+        Fault::refused("BAD_CONFIG", format!("OPSROOM_PROCESSES: `{text}` is not a number from 1 on"))
+            .help("it is the number of processes that the steps of a worker may have at once")
     })
 }
 
@@ -451,6 +465,8 @@ mod tests {
             ("OPSROOM_LOG_FORMAT", "xml"),
             ("OPSROOM_HTTP_ALLOW", "10.0.0.0/99"),
             ("OPSROOM_RETENTION_DAYS", "0"),
+            ("OPSROOM_PROCESSES", "0"),
+            ("OPSROOM_PROCESSES", "many"),
             ("OPSROOM_LEASE", "10"),
             ("OPSROOM_LEASE", "200ms"),
             ("OPSROOM_KEY", "a b"),

@@ -92,7 +92,7 @@ pub fn failure_of(record: &StepRecord) -> Option<&Failure> {
 pub fn step_duration(record: &StepRecord, now: Micros) -> Option<Duration> {
     let started = record.first_started?;
     match record.state {
-        Step::Running | Step::Retrying { .. } => Some(now.since(started)),
+        Step::Running | Step::Retrying { .. } | Step::Waiting { .. } => Some(now.since(started)),
         _ => record.ended.map(|ended| ended.since(started)),
     }
 }

@@ -12,6 +12,10 @@ use crate::{
     ports::{ArtifactError, BundleError, StoreError},
 };
 
+const UNAVAILABLE: &str = "check the data folder (--data-dir, OPSROOM_DATA_DIR) and its permissions, or the database \
+    (`opsroom doctor`)";
+const BUSY: &str = "another process holds the data folder's database, or the database has too much to do; try again";
+
 /// The exit codes of all commands (see the language's "Exit codes").
 pub mod exit {
     pub const SUCCESS: u8 = 0;
@@ -119,13 +123,11 @@ impl From<HistoryError> for Fault {
 impl From<StoreError> for Fault {
     fn from(error: StoreError) -> Fault {
         let (code, help) = match &error {
-            StoreError::Busy(_) => ("STORE_BUSY", "another process holds the data folder's database; try again"),
+            StoreError::Busy(_) => ("STORE_BUSY", BUSY),
             StoreError::Refused(_) => ("STORE_REFUSED", "this is a fault of opsroom; please report it"),
             StoreError::Full(_) => ("STORE_FULL", "free space where the data folder is, then `opsroom recover`"),
             StoreError::Corrupt { .. } => ("STORE_CORRUPT", "restore the data folder from a backup"),
-            StoreError::Unavailable(_) => {
-                ("STORE_UNAVAILABLE", "check the data folder (--data-dir, OPSROOM_DATA_DIR) and its permissions")
-            }
+            StoreError::Unavailable(_) => ("STORE_UNAVAILABLE", UNAVAILABLE),
         };
         Fault::internal(code, error.to_string()).help(help)
     }
@@ -284,8 +286,8 @@ fn help(code: &str) -> Option<&'static str> {
         }
         "BAD_HOST" => "start the server with --host and the name that you use for it",
         "STORE_FULL" => "free space where the data folder is, then `opsroom recover`",
-        "STORE_BUSY" => "another process holds the data folder's database; try again",
-        "STORE_UNAVAILABLE" => "check the data folder (--data-dir, OPSROOM_DATA_DIR) and its permissions",
+        "STORE_BUSY" => BUSY,
+        "STORE_UNAVAILABLE" => UNAVAILABLE,
         "STORE_CORRUPT" => "restore the data folder from a backup",
         _ => return None,
     })

@@ -140,7 +140,8 @@ impl Instance {
             segments,
             plans: Plans::new(rows.clone()),
             signals: Signals::default(),
-            limits: Limits::default(),
+            // A command has nobody to wake its runs.
+            limits: Limits { is_woken: false, ..Limits::default() },
         };
         let runs = Runs::new(world.clone(), TenantId::DEFAULT);
         let runbooks = Runbooks::new(

@@ -2,8 +2,8 @@
 
 use super::{Context, fault::Fault, instance::Instance};
 use crate::{
-    model::{RunStatus, TenantId, WaitingOn, WorkerId},
-    ports::{RunFilter, RunRow, Store},
+    model::{Micros, RunStatus, TenantId, WorkerId},
+    ports::{RunFilter, RunRow},
 };
 
 /// As many are counted.
@@ -16,26 +16,27 @@ pub async fn mention(context: &Context, instance: &Instance) -> Result<(), Fault
         return Ok(());
     }
     let dead = instance.dead_workers(&context.config).await?;
-    let left = count(&*instance.world.store, &dead).await?;
+    let left = count(instance, &dead).await?;
     if left > 0 {
         let runs = if left == 1 { "1 run was".to_owned() } else { format!("{left} runs were") };
-        context.out.message(format!("{runs} left behind by a process that died: opsroom recover"));
+        context.out.message(format!("{runs} left behind by a process that is gone: opsroom recover"));
     }
     Ok(())
 }
 
 /// Runs that nobody will finish by himself: of dead workers, or waiting for one.
-async fn count(store: &dyn Store, dead: &[WorkerId]) -> Result<usize, Fault> {
+async fn count(instance: &Instance, dead: &[WorkerId]) -> Result<usize, Fault> {
     let unfinished = vec![RunStatus::Queued, RunStatus::Claimed, RunStatus::Running];
     let filter = RunFilter { status: unfinished, limit: COUNTED, ..RunFilter::default() };
-    let page = store.runs(TenantId::DEFAULT, &filter).await?;
-    Ok(page.items.iter().filter(|row| is_left_behind(row, dead)).count())
+    let page = instance.world.store.runs(TenantId::DEFAULT, &filter).await?;
+    let now = instance.world.clock.now();
+    Ok(page.items.iter().filter(|row| is_left_behind(row, dead, now)).count())
 }
 
-/// Whether nobody drives the run and nobody has to say something first.
-pub fn is_left_behind(row: &RunRow, dead: &[WorkerId]) -> bool {
+/// Whether nobody drives the run, although nobody has to say something first and no time has to come.
+fn is_left_behind(row: &RunRow, dead: &[WorkerId], now: Micros) -> bool {
     match row.claimed_by {
         Some(owner) => dead.contains(&owner),
-        None => row.status == RunStatus::Queued && (row.claimable || row.waiting_on == Some(WaitingOn::Timer)),
+        None => row.status == RunStatus::Queued && (row.claimable || row.wake_at.is_some_and(|at| at <= now)),
     }
 }

@@ -1,16 +1,21 @@
 //! The processes of steps, with a supervisor that is started by the first of them.
 
 use std::{
+    num::NonZeroUsize,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use async_trait::async_trait;
+use tokio::{
+    io::AsyncRead,
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
 
 use crate::{
     model::WorkerId,
-    ports::{Process, ProcessSpec, Processes, SpawnError},
+    ports::{Exit, Process, ProcessSpec, Processes, SpawnError},
     system::{Supervised, SupervisorConfig, wait_until_gone},
 };
 
@@ -25,6 +30,14 @@ pub struct LazyProcesses {
     started: Mutex<Option<Arc<Supervised>>>,
     /// Since boot; until then the trees may live.
     lease: Mutex<Option<Duration>>,
+    /// One for each process that may run at the same time.
+    turns: Arc<Semaphore>,
+}
+
+/// A process that ends its turn when it is done with.
+struct Turn {
+    process: Box<dyn Process>,
+    _turn: OwnedSemaphorePermit,
 }
 
 impl std::fmt::Debug for LazyProcesses {
@@ -34,14 +47,16 @@ impl std::fmt::Debug for LazyProcesses {
 }
 
 impl LazyProcesses {
-    /// `lock` is held by the supervisor until the last tree is gone.
-    pub fn new(worker: WorkerId, lock: PathBuf) -> LazyProcesses {
+    /// `lock` is held by the supervisor until the last tree is gone. Of the processes `at_once` run at the same time;
+    /// a spawn waits for its turn.
+    pub fn new(worker: WorkerId, lock: PathBuf, at_once: NonZeroUsize) -> LazyProcesses {
         let config = SupervisorConfig { lock: Some(lock), ..SupervisorConfig::new(worker) };
         LazyProcesses {
             config,
             starting: tokio::sync::Mutex::new(()),
             started: Mutex::default(),
             lease: Mutex::default(),
+            turns: Arc::new(Semaphore::new(at_once.get().min(Semaphore::MAX_PERMITS))),
         }
     }
 
@@ -86,13 +101,16 @@ impl LazyProcesses {
 #[async_trait]
 impl Processes for LazyProcesses {
     async fn spawn(&self, spec: ProcessSpec) -> Result<Box<dyn Process>, SpawnError> {
+        // It is never closed.
+        let turn = self.turns.clone().acquire_owned().await.map_err(|_| SpawnError::SupervisorLost)?;
         let started = self.started().clone();
         let supervised = match started {
             Some(supervised) => supervised,
             None => self.supervised().await?,
         };
-        supervised.spawn(spec).await
+        Ok(Box::new(Turn { process: supervised.spawn(spec).await?, _turn: turn }))
     }
+
     fn extend(&self, until: Duration) {
         // Held, so that a supervisor that is being started learns the latest.
         let mut lease = self.lease();
@@ -100,5 +118,28 @@ impl Processes for LazyProcesses {
         if let Some(supervised) = self.started().as_ref() {
             supervised.extend_until(until);
         }
+    }
+}
+
+#[async_trait]
+impl Process for Turn {
+    fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    fn take_stdout(&mut self) -> Option<Box<dyn AsyncRead + Send + Unpin>> {
+        self.process.take_stdout()
+    }
+
+    fn take_stderr(&mut self) -> Option<Box<dyn AsyncRead + Send + Unpin>> {
+        self.process.take_stderr()
+    }
+
+    async fn wait(&mut self) -> Result<Exit, SpawnError> {
+        self.process.wait().await
+    }
+
+    fn terminate(&mut self, grace: Duration) {
+        self.process.terminate(grace);
     }
 }

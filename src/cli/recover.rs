@@ -64,6 +64,8 @@ struct Report {
     runs: Vec<api::Run>,
     /// Each with `resolve`: commands that say what became of its steps.
     held: Vec<Value>,
+    /// Runs that wait for a time that has not come: `opsroom up` goes on with them then.
+    asleep: Vec<api::Run>,
     /// Runs that could not be carried on, with the reason.
     errors: Vec<Value>,
 }
@@ -238,23 +240,25 @@ fn resolve_commands(view: &RunView) -> Vec<String> {
     view.run.held().map(command).collect()
 }
 
-async fn held(instance: &Instance) -> Result<Vec<RunView>, Fault> {
+/// Runs that wait for this.
+async fn parked(instance: &Instance, waiting_on: WaitingOn) -> Result<Vec<RunView>, Fault> {
     let mut filter = RunFilter { status: vec![RunStatus::Queued], limit: 500, ..RunFilter::default() };
-    let mut held = Vec::new();
+    let mut parked = Vec::new();
     loop {
         let page = instance.world.store.runs(TenantId::DEFAULT, &filter).await?;
-        for row in page.items.iter().filter(|row| row.waiting_on == Some(WaitingOn::StepOutcome)) {
-            held.push(instance.runs.view(row.id).await?);
+        for row in page.items.iter().filter(|row| row.waiting_on == Some(waiting_on)) {
+            parked.push(instance.runs.view(row.id).await?);
         }
         match page.items.last() {
             Some(last) if page.more => filter.before = Some(last.id),
-            _ => return Ok(held),
+            _ => return Ok(parked),
         }
     }
 }
 
 async fn report(context: &Context, instance: &Instance, outcome: Outcome, killed: usize) -> Result<u8, Fault> {
-    let held = held(instance).await?;
+    let held = parked(instance, WaitingOn::StepOutcome).await?;
+    let asleep = parked(instance, WaitingOn::Timer).await?;
     let now = instance.world.clock.now();
     if context.out.is_json() {
         let mut runs = Vec::new();
@@ -270,20 +274,25 @@ async fn report(context: &Context, instance: &Instance, outcome: Outcome, killed
             killed_processes: killed,
             runs,
             held: held.iter().map(document).collect(),
+            asleep: asleep.iter().map(|view| documents::run(&view.row, now)).collect(),
             errors: outcome.errors.iter().map(|(run, error)| json!({"run": run, "error": error})).collect(),
         });
     } else {
-        text(&context.out, &outcome, &held, killed);
+        text(&context.out, &outcome, (&held, &asleep), killed);
     }
     Ok(code(&outcome, &held))
 }
 
-fn text(out: &Out, outcome: &Outcome, held: &[RunView], killed: usize) {
+fn text(out: &Out, outcome: &Outcome, (held, asleep): (&[RunView], &[RunView]), killed: usize) {
     if killed > 0 {
         out.line(format!("{killed} processes of dead workers were killed"));
     }
-    if outcome.ended.is_empty() && outcome.errors.is_empty() && held.is_empty() {
+    if outcome.ended.is_empty() && outcome.errors.is_empty() && held.is_empty() && asleep.is_empty() {
         out.line("nothing was left behind");
+    }
+    for RunView { row, .. } in asleep {
+        let until = row.wake_at.map(|at| format!(" until {at}")).unwrap_or_default();
+        out.line(format!("{} {} waits{until}: `opsroom up` goes on with it then", row.id, row.runbook));
     }
     for view in held {
         out.line(format!("{} {} is held; say what became of the step:", view.row.id, view.row.runbook));

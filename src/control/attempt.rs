@@ -65,7 +65,7 @@ pub(super) async fn execute(world: World, prepared: Prepared) -> Outcome {
         return Outcome::Cancelled;
     }
     if limit.is_some_and(|limit| limit.is_zero()) {
-        return timed_out();
+        return Outcome::Failed(Failure::timed_out());
     }
     let Some(executor) = world.executors.get(&uses) else {
         let message = format!("this build has no action `{uses}`");
@@ -76,8 +76,14 @@ pub(super) async fn execute(world: World, prepared: Prepared) -> Outcome {
         Err(failure) => return Outcome::Failed(failure),
     };
     let scratch = context.scratch.clone();
-    let work = async { gate.through(executor.execute(context)).await };
-    let outcome = supervise(&world, work, cancel, limit).await;
+    let outcome = match executor.waits_until(&context) {
+        Ok(Some(until)) if until > context.now => Outcome::Waits { until },
+        Ok(_) => {
+            let work = async { gate.through(executor.execute(context)).await };
+            supervise(&world, work, cancel, limit).await
+        }
+        Err(failure) => Outcome::Failed(failure),
+    };
     match outcome {
         _ if !executor.needs_workspace() => {}
         Outcome::Succeeded(_) => world.workspaces.hand_on_scratch(run, scratch),
@@ -183,12 +189,7 @@ async fn supervise(
     {
         return Outcome::Lost;
     }
-    if is_over { timed_out() } else { Outcome::Cancelled }
-}
-
-fn timed_out() -> Outcome {
-    let failure = Failure::error("STEP_TIMED_OUT", "the attempt was not done in time");
-    Outcome::Failed(failure.because(FailureReason::Timeout))
+    if is_over { Outcome::Failed(Failure::timed_out()) } else { Outcome::Cancelled }
 }
 
 async fn over(limit: Option<Duration>) {

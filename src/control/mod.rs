@@ -12,9 +12,9 @@ mod committer;
 mod events;
 mod fence;
 mod handoff;
+mod heritage;
 mod history;
 mod leases;
-mod outputs;
 mod owner;
 mod patience;
 mod plans;
@@ -54,6 +54,7 @@ pub use attendant::Attendant;
 pub use committer::{CommitError, Committer, Terms};
 pub use fence::{Beats, Fence, FenceError, Heart, LeaseConfig, LeaseTooShort, Lost};
 pub use handoff::{Arrivals, Handoff};
+pub use heritage::Heritage;
 pub use history::{EventPage, EventRange, History, HistoryError, HistoryReader, KEPT, RangeError, parse_cursor};
 pub use leases::Leases;
 pub use owner::{Born, Claim, OwnError, Owned, Owner};
@@ -121,16 +122,17 @@ pub struct Limits {
     pub slots: u32,
     /// From TERM to KILL.
     pub grace: Duration,
-    /// A step's outputs, as JSON.
-    pub outputs: usize,
     /// While the store is full or cannot be reached: whether owners keep their runs and try again until they are
     /// dropped, with what their attempts came to in memory. If not, they give up, and the run is taken up again by
     /// whoever finds their process dead.
     pub patient: bool,
+    /// Whether somebody wakes parked runs when their time has come. If not, owners keep runs that wait for a time, however
+    /// long it is.
+    pub is_woken: bool,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { slots: 64, grace: Duration::from_secs(5), outputs: 256 * 1024, patient: false }
+        Limits { slots: 64, grace: Duration::from_secs(5), patient: false, is_woken: true }
     }
 }

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::World;
 use crate::{
+    engine::WAKE_EARLY,
     model::{Lane, RunId},
     ports::{Liveness, Queue, StoreError},
 };
@@ -15,7 +16,7 @@ use crate::{
 const SLICE: usize = 500;
 
 /// How often to sweep.
-const TURN: Duration = Duration::from_millis(500);
+const TURN: Duration = Duration::from_millis(WAKE_EARLY.0);
 
 /// The sweeps of one process. Every sweep is guarded by the store, so any number of processes may sweep.
 #[derive(Clone)]
@@ -73,9 +74,11 @@ impl Reaper {
 
     async fn wake_due(&self) -> Result<usize, StoreError> {
         let World { store, clock, queue, .. } = &self.world;
+        // What falls due before the next turn: its owner should be there by then.
+        let due = clock.now().plus(WAKE_EARLY);
         let mut moved = 0;
         loop {
-            let runs = store.wake_due(clock.now(), SLICE).await?;
+            let runs = store.wake_due(due, SLICE).await?;
             ring(&**queue, &runs);
             moved += runs.len();
             if runs.len() < SLICE {

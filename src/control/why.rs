@@ -144,7 +144,7 @@ fn waits(ahead: u64) -> String {
 fn asleep(view: &RunView) -> Why {
     let wake_at = view.row.wake_at.or_else(|| view.run.wake_at());
     let until = wake_at.map_or_else(|| "later".to_owned(), |at| at.to_string());
-    let mut blockers = retrying(view);
+    let mut blockers = [retrying(view), waiting(view)].concat();
     if blockers.is_empty() {
         let detail = format!("sleeps until {until}");
         blockers.push(Blocker { kind: BlockerKind::Timer, step: None, detail, since: None });
@@ -154,18 +154,19 @@ fn asleep(view: &RunView) -> Why {
 }
 
 fn held(view: &RunView) -> Why {
-    let blockers = outcomes(view);
-    let steps: Vec<&str> = blockers.iter().filter_map(|blocker| blocker.step.as_deref()).collect();
+    let outcomes = outcomes(view);
+    let steps: Vec<&str> = outcomes.iter().filter_map(|blocker| blocker.step.as_deref()).collect();
     let summary = format!("A worker died while {} ran; a person has to say what became of it.", names(&steps));
     let mut actions = resolves(view);
     actions.push(cancel(view));
+    let blockers = [outcomes, retrying(view), waiting(view)].concat();
     Why { summary, position: None, wake_at: view.row.wake_at, blockers, actions }
 }
 
 fn owned(view: &RunView) -> Why {
     let running = running(view);
     let retrying = retrying(view);
-    let outcomes = outcomes(view);
+    let (waiting, outcomes) = (waiting(view), outcomes(view));
     let ending = match view.run.ending() {
         Some(Ending::Cancelled) => "It is being cancelled: ",
         Some(Ending::TimedOut) => "Its time is up, and it is ending: ",
@@ -173,16 +174,17 @@ fn owned(view: &RunView) -> Why {
         None => "",
     };
     let at_work: Vec<&str> = running.iter().filter_map(|blocker| blocker.step.as_deref()).collect();
-    let doing = match (at_work.as_slice(), retrying.len(), outcomes.len()) {
-        ([], 0, 0) => "a worker has it and is about to decide what comes next".to_owned(),
-        ([], 0, _) => "it waits for a person to say what became of a step".to_owned(),
-        ([], _, _) => format!("{} for the next attempt", count(retrying.len() as u64, "step waits", "steps wait")),
-        (steps, _, _) => format!("{} {} at work", names(steps), if steps.len() == 1 { "is" } else { "are" }),
+    let doing = match (at_work.as_slice(), waiting.len(), retrying.len(), outcomes.len()) {
+        ([], 0, 0, 0) => "a worker has it and is about to decide what comes next".to_owned(),
+        ([], 0, 0, _) => "it waits for a person to say what became of a step".to_owned(),
+        ([], 0, retrying, _) => format!("{} for the next attempt", count(retrying as u64, "step waits", "steps wait")),
+        ([], waiting, _, _) => format!("{} for a time", count(waiting as u64, "step waits", "steps wait")),
+        (steps, ..) => format!("{} {} at work", names(steps), if steps.len() == 1 { "is" } else { "are" }),
     };
     let summary = capitalized(&format!("{ending}{doing}."));
     let mut actions = resolves(view);
     actions.push(cancel(view));
-    let blockers = [running, retrying, outcomes].concat();
+    let blockers = [running, retrying, waiting, outcomes].concat();
     Why { summary, position: None, wake_at: view.run.wake_at(), blockers, actions }
 }
 
@@ -231,6 +233,19 @@ fn retrying(view: &RunView) -> Vec<Blocker> {
         let why = record.failure.as_deref().map(|failure| format!(", after {}: {}", failure.code, failure.message));
         let detail = format!("attempt {} begins at {until}{}", record.attempt + 1, why.unwrap_or_default());
         Some(blocker(view, BlockerKind::StepRetrying, ix, detail, record.started))
+    };
+    steps(view).filter_map(of).collect()
+}
+
+fn waiting(view: &RunView) -> Vec<Blocker> {
+    let of = |ix: StepIx| {
+        let record = view.run.step(ix);
+        let Step::Waiting { until, due } = record.state else { return None };
+        let detail = match until <= due {
+            true => format!("`{}` waits until {until}", view.plan.step(ix).uses),
+            false => format!("`{}` waits until {until}, and times out at {due}", view.plan.step(ix).uses),
+        };
+        Some(blocker(view, BlockerKind::Timer, ix, detail, record.started))
     };
     steps(view).filter_map(of).collect()
 }

@@ -1,8 +1,10 @@
 //! One decision: an input, the facts it leads to, and what the world must do about them.
 
+mod waits;
+
 use super::{
     Decision, Effect, Event, Fact, Input, Interrupt, MAX_LOST, MAX_RECOVERIES, Rejection, Run, RunScope, Stage, Step,
-    Verdict, retry, scope::failure_as_result,
+    Verdict, outputs, retry, scope::failure_as_result,
 };
 use crate::{
     model::{AttemptId, EffectModel, Failure, FailureReason, Micros, OnUnknown, Outcome, RunStatus, StepIx, Success},
@@ -99,7 +101,8 @@ impl Draft<'_> {
             return Err(Rejection::Stale);
         }
         match outcome {
-            Outcome::Succeeded(success) => self.succeeded(step, success),
+            Outcome::Succeeded(success) => self.completed(step, success),
+            Outcome::Waits { until } => self.waits(step, until),
             Outcome::Failed(failure) => self.failed(step, failure),
             Outcome::Cancelled if self.is_ending(step) => {
                 self.push(Event::StepCancelled { step, attempt: attempt.number });
@@ -110,6 +113,14 @@ impl Draft<'_> {
             Outcome::NotBegun => self.not_begun(step),
         }
         Ok(())
+    }
+
+    /// An attempt has done its work; what it leaves behind may still make it a failure.
+    fn completed(&mut self, step: StepIx, success: Success) {
+        match outputs::complete(self.plan, self.run, step, success) {
+            Ok(success) => self.succeeded(step, success),
+            Err(failure) => self.failed(step, failure),
+        }
     }
 
     fn succeeded(&mut self, step: StepIx, mut success: Success) {
@@ -237,7 +248,7 @@ impl Draft<'_> {
             match state {
                 Step::Running => self.interrupt(step, why),
                 Step::Unknown => self.give_up(step),
-                Step::Retrying { .. } => self.push(Event::StepCancelled { step, attempt }),
+                Step::Retrying { .. } | Step::Waiting { .. } => self.push(Event::StepCancelled { step, attempt }),
                 Step::Pending if !stays => self.push(Event::StepCancelled { step, attempt }),
                 // What was judged before is judged again: `success()` and `cancelled()` have changed.
                 Step::Pending if self.run.index.ready.remove(&step) => self.run.index.judge.push_back(step),
@@ -271,7 +282,7 @@ impl Draft<'_> {
     }
 
     fn park(&mut self) -> Result<(), Rejection> {
-        let waiting_on = self.run.waiting_on().ok_or(Rejection::Stale)?;
+        let waiting_on = self.run.waiting_on(self.now).ok_or(Rejection::Stale)?;
         self.push(Event::RunParked { waiting_on });
         Ok(())
     }
@@ -293,6 +304,7 @@ impl Draft<'_> {
             self.run.index.retries.remove(&(until, step));
             self.run.index.ready.insert(step);
         }
+        self.end_waits();
     }
 
     /// Ends the current phase of handlers: the one under way is stopped, the others do not begin.
@@ -301,7 +313,7 @@ impl Draft<'_> {
             match self.run.step(step).state {
                 Step::Running => self.interrupt(step, why),
                 Step::Unknown => self.give_up(step),
-                Step::Pending | Step::Retrying { .. } => {
+                Step::Pending | Step::Retrying { .. } | Step::Waiting { .. } => {
                     self.push(Event::StepCancelled { step, attempt: self.run.step(step).attempt });
                 }
                 _ => {}
@@ -368,17 +380,10 @@ impl Draft<'_> {
             let again = self.run.step(step).again;
             let attempt = self.run.step(step).attempt + 1;
             self.push(Event::StepStarted { step, attempt, again });
-            let planned = self.plan.step(step);
-            let record = self.run.step(step);
-            let limit = planned.timeout.map(|timeout| self.now.plus(timeout));
-            let deadline = planned.deadline.zip(record.first_started).map(|(limit, first)| first.plus(limit));
             self.decision.effects.push(Effect::Start {
                 attempt: AttemptId { step, number: attempt },
-                since: record.since.unwrap_or(self.now),
-                deadline: match (limit, deadline) {
-                    (Some(a), Some(b)) => Some(a.min(b)),
-                    (a, b) => a.or(b),
-                },
+                since: self.run.step(step).since.unwrap_or(self.now),
+                deadline: self.run.attempt_deadline(self.plan, step),
             });
         }
     }

@@ -73,6 +73,12 @@ pub enum Event {
         failure: Failure,
         until: Micros,
     },
+    /// An attempt lets time pass until `until` (whole milliseconds), whoever owns the run then.
+    StepWaiting {
+        step: StepIx,
+        attempt: Attempt,
+        until: Micros,
+    },
     /// An attempt was lost or handed back, and may begin again at once. Not a failure.
     StepInterrupted {
         step: StepIx,
@@ -181,6 +187,7 @@ impl Event {
             | Event::StepSucceeded { step, .. }
             | Event::StepFailed { step, .. }
             | Event::StepRetrying { step, .. }
+            | Event::StepWaiting { step, .. }
             | Event::StepInterrupted { step, .. }
             | Event::StepUnknown { step, .. }
             | Event::StepResolved { step, .. }
@@ -206,6 +213,7 @@ impl Event {
             Event::StepSucceeded { .. } => "step_succeeded",
             Event::StepFailed { .. } => "step_failed",
             Event::StepRetrying { .. } => "step_retrying",
+            Event::StepWaiting { .. } => "step_waiting",
             Event::StepInterrupted { .. } => "step_interrupted",
             Event::StepUnknown { .. } => "step_unknown",
             Event::StepResolved { .. } => "step_resolved",
@@ -256,6 +264,7 @@ impl Event {
             Event::StepRetrying { attempt, failure, until, .. } => {
                 Data { attempt: Some(attempt), error: Some(failure), until: Some(until), ..empty }
             }
+            Event::StepWaiting { attempt, until, .. } => Data { attempt: Some(attempt), until: Some(until), ..empty },
             Event::StepInterrupted { attempt, lost, .. } => Data { attempt: Some(attempt), lost: Some(lost), ..empty },
             Event::StepUnknown { attempt, .. } | Event::StepCancelled { attempt, .. } => {
                 Data { attempt: Some(attempt), ..empty }
@@ -326,6 +335,7 @@ impl Event {
             }
             "step_failed" => Event::StepFailed { step, attempt, failure: data.error? },
             "step_retrying" => Event::StepRetrying { step, attempt, failure: data.error?, until: data.until? },
+            "step_waiting" => Event::StepWaiting { step, attempt, until: data.until? },
             "step_interrupted" => Event::StepInterrupted { step, attempt, lost: data.lost? },
             "step_unknown" => Event::StepUnknown { step, attempt },
             "step_resolved" => {

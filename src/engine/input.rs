@@ -27,7 +27,7 @@ pub enum Input {
     WorkspaceUsed { place: String },
     /// The working folder, unchanged since the last step in it ended, was stored, or was empty, or could not be stored.
     WorkspaceStored(Result<Option<Snapshot>, Failure>),
-    /// The owner has nothing to do for the run and would give it up; accepted while
+    /// The owner has nothing to do for the run for long and would give it up; accepted while
     /// [`Run::waiting_on`](super::Run::waiting_on) says what it waits for.
     Park,
 }

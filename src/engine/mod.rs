@@ -22,11 +22,15 @@
 //! 10. A live run always has something to wait for: an attempt, a timer, or a person.
 //! 11. When a run ends, every step has settled, and the verdict agrees with the steps.
 //! 12. Handlers run one after another, in their order, and only in their phase.
+//! 13. A step that waits for a time ends when it has come, whoever owns the run by then: no earlier, and not again
+//!     from the beginning.
+//! 14. A run gives up its owner only while nothing is under way and nothing will be by itself for long.
 
 mod decide;
 mod event;
 mod input;
 mod limits;
+mod outputs;
 mod retry;
 mod run;
 mod scope;
@@ -39,7 +43,7 @@ mod tests;
 pub use decide::decide;
 pub use event::{Event, Fact, FactError};
 pub use input::{Decision, Effect, Input, Interrupt, Rejection, Verdict};
-pub use limits::{MAX_LOST, MAX_RECOVERIES};
+pub use limits::{LONG_WAIT, MAX_LOST, MAX_OUTPUTS, MAX_RECOVERIES, WAKE_EARLY};
 pub use retry::delay;
 pub use run::{Ending, Run, Stage, WorkspaceState};
 pub use scope::RunScope;

@@ -7,9 +7,9 @@ use std::{
 
 use serde_json::{Map, Value};
 
-use super::{Event, Fact, Step, StepRecord, Verdict};
+use super::{Event, Fact, LONG_WAIT, Step, StepRecord, Verdict, WAKE_EARLY};
 use crate::{
-    model::{Failure, Micros, RunId, RunStatus, Snapshot, StepIx, WaitingOn},
+    model::{Failure, Micros, Millis, RunId, RunStatus, Snapshot, StepIx, WaitingOn},
     runbook::{Phase, Plan},
 };
 
@@ -54,6 +54,8 @@ pub(super) struct Index {
     pub held: BTreeSet<StepIx>,
     /// Next attempts, by time.
     pub retries: BTreeSet<(Micros, StepIx)>,
+    /// Attempts that let time pass, by when something becomes of them.
+    pub waits: BTreeSet<(Micros, StepIx)>,
     /// The end of the current phase.
     pub phase_deadline: Option<Micros>,
     /// Attempts that the owner can have under way; none until it says so.
@@ -251,17 +253,36 @@ impl Run {
 
     /// When the owner must send the next `Tick`.
     pub fn wake_at(&self) -> Option<Micros> {
-        let retry = self.index.retries.first().map(|(at, _)| *at);
-        match (retry, self.index.phase_deadline) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        [self.timer(), self.index.phase_deadline].into_iter().flatten().min()
     }
 
-    /// Why the run waits for somebody outside: set when nothing is under way and no retry is planned.
-    pub fn waiting_on(&self) -> Option<WaitingOn> {
-        let idle = self.index.running.is_empty() && self.index.retries.is_empty() && self.index.ready.is_empty();
-        (idle && !self.index.held.is_empty()).then_some(WaitingOn::StepOutcome)
+    /// When the next step goes on by itself.
+    pub fn timer(&self) -> Option<Micros> {
+        let first = |timers: &BTreeSet<(Micros, StepIx)>| timers.first().map(|(at, _)| *at);
+        [first(&self.index.retries), first(&self.index.waits)].into_iter().flatten().min()
+    }
+
+    /// What the run waits for without needing an owner: set while nothing is under way and, unless somebody says
+    /// something, nothing will be for long. Where a person and a time are waited for, it is the person who can do
+    /// something about it.
+    pub fn waiting_on(&self, now: Micros) -> Option<WaitingOn> {
+        let idle = self.index.running.is_empty() && self.index.ready.is_empty();
+        let (waiting_on, brief) = match (self.index.held.is_empty(), self.timer()) {
+            (true, None) => return None,
+            (true, Some(_)) => (WaitingOn::Timer, LONG_WAIT),
+            (false, Some(_)) => (WaitingOn::StepOutcome, LONG_WAIT),
+            (false, None) => (WaitingOn::StepOutcome, Millis(2 * WAKE_EARLY.0)),
+        };
+        let is_far = self.wake_at().is_none_or(|at| at > now.plus(brief));
+        (idle && is_far).then_some(waiting_on)
+    }
+
+    /// When the last attempt of a step has timed out.
+    pub(super) fn attempt_deadline(&self, plan: &Plan, ix: StepIx) -> Option<Micros> {
+        let (planned, record) = (plan.step(ix), self.step(ix));
+        let timeout = planned.timeout.zip(record.started);
+        let deadline = planned.deadline.zip(record.first_started);
+        [timeout, deadline].into_iter().flatten().map(|(limit, since)| since.plus(limit)).min()
     }
 
     /// The single place where state changes. Total: replaying facts of the same plan never fails.
@@ -336,6 +357,7 @@ impl Run {
 
     fn apply_to_step(&mut self, plan: &Plan, ix: StepIx, event: &Event, at: Micros) {
         self.leave(ix);
+        let deadline = self.attempt_deadline(plan, ix);
         let step = &mut self.steps[ix.get()];
         match event {
             Event::StepStarted { attempt, again, .. } => {
@@ -361,6 +383,11 @@ impl Run {
                 step.failure = Some(Arc::new(failure.clone()));
                 step.state = Step::Retrying { until: *until };
                 self.index.retries.insert((*until, ix));
+            }
+            Event::StepWaiting { until, .. } => {
+                let due = deadline.map_or(*until, |deadline| deadline.min(*until));
+                step.state = Step::Waiting { until: *until, due };
+                self.index.waits.insert((due, ix));
             }
             Event::StepInterrupted { lost, .. } => {
                 step.lost += u32::from(*lost);
@@ -398,6 +425,9 @@ impl Run {
             Step::Retrying { until } => {
                 self.index.retries.remove(&(until, ix));
                 self.index.ready.remove(&ix);
+            }
+            Step::Waiting { due, .. } => {
+                self.index.waits.remove(&(due, ix));
             }
             Step::Unknown => {
                 self.index.held.remove(&ix);

@@ -16,6 +16,12 @@ pub enum Step {
     Retrying {
         until: Micros,
     },
+    /// The attempt lets time pass, and nobody executes it. Entered by `StepWaiting`; left when `until` or the attempt's
+    /// timeout has come, whichever is first (`due`), or by a cancel.
+    Waiting {
+        until: Micros,
+        due: Micros,
+    },
     /// Entered by `StepUnknown`; left by a person, or the end of the run.
     Unknown,
     Succeeded,
@@ -31,6 +37,7 @@ impl Step {
             Step::Pending => StepStatus::Pending,
             Step::Running => StepStatus::Running,
             Step::Retrying { .. } => StepStatus::Retrying,
+            Step::Waiting { .. } => StepStatus::Waiting,
             Step::Unknown => StepStatus::Unknown,
             Step::Succeeded => StepStatus::Succeeded,
             Step::Failed => StepStatus::Failed,

@@ -1,6 +1,7 @@
 //! The engine against a hostile world, and its rules one by one.
 
 mod rules;
+mod waits;
 mod world;
 
 use world::World;
@@ -38,7 +39,7 @@ fn facts_survive_being_stored() {
             kinds.insert(kind.action);
         }
     }
-    assert!(kinds.len() >= 18, "nearly every kind of fact occurs: {kinds:?}");
+    assert!(kinds.len() >= 19, "nearly every kind of fact occurs: {kinds:?}");
 }
 
 #[test]
@@ -80,5 +81,6 @@ fn assert_same(decided: &Run, replayed: &Run, seed: u64) {
     assert_eq!(decided.index.unmet, replayed.index.unmet, "seed {seed}: unmet");
     assert_eq!(decided.index.running, replayed.index.running, "seed {seed}: running");
     assert_eq!(decided.index.held, replayed.index.held, "seed {seed}: held");
+    assert_eq!(decided.index.waits, replayed.index.waits, "seed {seed}: waits");
     assert_eq!(decided.index.phase_deadline, replayed.index.phase_deadline, "seed {seed}: phase deadline");
 }

@@ -54,7 +54,7 @@ pub fn run_version(row: &RunRow) -> String {
 
 /// A step.
 pub fn step(view: StepView, now: Micros) -> api::Step {
-    let under_way = matches!(view.status, StepStatus::Running | StepStatus::Retrying);
+    let under_way = matches!(view.status, StepStatus::Running | StepStatus::Retrying | StepStatus::Waiting);
     let until = view.ended_at.or(under_way.then_some(now));
     api::Step {
         id: view.id.to_string(),

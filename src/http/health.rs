@@ -62,6 +62,12 @@ impl Health {
         *last = Some((Instant::now(), checks.clone()));
         checks
     }
+
+    /// Brings the gauges of all parts up to date.
+    pub async fn gauge(&self) {
+        // Figures are not worth a long wait.
+        let _ = tokio::time::timeout(PATIENCE, join_all(self.parts.iter().map(|(_, part)| part.gauge()))).await;
+    }
 }
 
 async fn check(name: &'static str, part: &dyn Probe) -> Check {

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use axum::{Router, extract::State, response::Response, routing::get};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-use super::respond;
+use super::{health::Health, respond};
 use crate::{
     control::{LaneCount, Runs},
     ports::StoreError,
@@ -14,6 +14,9 @@ use crate::{
 
 /// Upper bounds of the buckets, in seconds.
 const BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
+
+/// The same, of what should take no time.
+const SHORT: [f64; 8] = [0.000_01, 0.000_1, 0.001, 0.01, 0.1, 0.5, 1.0, 5.0];
 
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -32,8 +35,11 @@ impl std::fmt::Debug for Metrics {
 impl Metrics {
     /// Begins to collect; once in a process.
     pub fn install() -> Result<Metrics, String> {
-        let durations = Matcher::Full("http_request_duration_seconds".to_owned());
-        let builder = PrometheusBuilder::new().set_buckets_for_metric(durations, &BUCKETS);
+        let named = |name: &str| Matcher::Full(name.to_owned());
+        let builder = PrometheusBuilder::new()
+            .set_buckets_for_metric(named("http_request_duration_seconds"), &BUCKETS)
+            .and_then(|builder| builder.set_buckets_for_metric(named("opsroom_database_acquire_seconds"), &SHORT))
+            .and_then(|builder| builder.set_buckets_for_metric(named("opsroom_database_statement_seconds"), &BUCKETS));
         let recorder = builder.map_err(|error| error.to_string())?.build_recorder();
         let handle = Arc::new(recorder.handle());
         metrics::set_global_recorder(recorder).map_err(|error| error.to_string())?;
@@ -70,6 +76,13 @@ fn describe() {
     metrics::describe_gauge!("opsroom_tasks", "Tasks of the process that have not ended.");
     metrics::describe_gauge!("opsroom_lane_queued", "Runs that wait in a lane.");
     metrics::describe_gauge!("opsroom_lane_running", "Runs of a lane that have an owner.");
+    metrics::describe_histogram!("opsroom_database_acquire_seconds", "How long statements waited for a connection.");
+    metrics::describe_histogram!("opsroom_database_statement_seconds", "From sending a statement to its last row.");
+    metrics::describe_counter!("opsroom_database_retries_total", "Statements that were sent again, by the reason.");
+    metrics::describe_gauge!("opsroom_database_connections", "Connections to the database, by state: idle, used.");
+    metrics::describe_gauge!("opsroom_database_cache_hit_ratio", "Share of the blocks that the server had in memory.");
+    metrics::describe_gauge!("opsroom_database_lock_waits", "Sessions on the database that wait for a lock.");
+    metrics::describe_gauge!("opsroom_database_deadlocks", "Deadlocks that the server has broken up.");
     metrics::describe_gauge!("opsroom_build_info", "Always 1; the label tells the version.");
 }
 
@@ -95,12 +108,13 @@ pub fn store_error(error: &StoreError) {
     metrics::counter!("opsroom_store_errors_total", "kind" => kind).increment(1);
 }
 
-pub fn routes(metrics: Metrics, runs: Runs) -> Router {
-    Router::new().route("/metrics", get(scrape)).with_state((metrics, runs))
+pub fn routes(metrics: Metrics, runs: Runs, health: Health) -> Router {
+    Router::new().route("/metrics", get(scrape)).with_state((metrics, runs, health))
 }
 
 /// `GET /metrics`. Figures of a store that cannot be read stay as they were.
-async fn scrape(State((metrics, runs)): State<(Metrics, Runs)>) -> Response {
+async fn scrape(State((metrics, runs, health)): State<(Metrics, Runs, Health)>) -> Response {
+    health.gauge().await;
     match runs.lanes().await {
         Ok(lanes) => lanes.iter().for_each(|(count, _)| lane(count)),
         Err(error) => tracing::warn!(%error, "the lanes could not be counted"),

@@ -88,8 +88,8 @@ pub fn router(services: Services) -> Router {
         .merge(access::routes(access.clone()))
         .merge(aliases::routes(nouns.streams.clone()))
         .merge(docs::routes())
-        .merge(health::routes(health))
-        .merge(metrics::routes(metrics, nouns.runs.clone()))
+        .merge(health::routes(health.clone()))
+        .merge(metrics::routes(metrics, nouns.runs.clone(), health))
         .merge(noun_routes(nouns))
         .merge(ui::routes());
     routes
@@ -114,7 +114,7 @@ pub struct Status {
 /// Health and figures, for a process that has no API.
 pub fn status(status: Status, ids: Arc<dyn Ids>) -> Router {
     let Status { health, metrics, runs, access } = status;
-    let routes = Router::new().merge(health::routes(health)).merge(metrics::routes(metrics, runs));
+    let routes = Router::new().merge(health::routes(health.clone())).merge(metrics::routes(metrics, runs, health));
     let routes = routes
         .fallback(nothing_here)
         .method_not_allowed_fallback(not_with_this_method)

@@ -8,13 +8,18 @@ use serde::{
 };
 use serde_json::{Map, Value};
 
-use super::status::UnknownWord;
+use super::{status::UnknownWord, time::Micros};
 
 /// How an attempt of a step ended, as its executor (or the sweep after a death) reports it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
     Succeeded(Success),
     Failed(Failure),
+    /// Nothing is left to do but to let time pass: nobody executes the attempt any more, and it succeeds when its time
+    /// has come.
+    Waits {
+        until: Micros,
+    },
     /// Stopped because the run was cancelled or ran out of time. Not a failure of the step.
     Cancelled,
     /// Stopped by a drain before it could end; it may run again and no failure is counted.
@@ -67,6 +72,11 @@ impl Failure {
     /// A failure that every further attempt would repeat.
     pub fn permanent(code: &str, message: impl Into<String>) -> Failure {
         Failure { retryable: false, ..Failure::error(code, message) }
+    }
+
+    /// An attempt was not done in time.
+    pub fn timed_out() -> Failure {
+        Failure::error("STEP_TIMED_OUT", "the attempt was not done in time").because(FailureReason::Timeout)
     }
 
     /// The same failure for another reason.

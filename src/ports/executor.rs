@@ -18,6 +18,13 @@ pub trait Executor: Send + Sync {
     /// itself (`$OPSROOM_OUTPUT`), beside those its `outputs:` compute from the result.
     async fn execute(&self, context: AttemptContext) -> Result<Success, Failure>;
 
+    /// Until when an attempt has nothing to do but to let time pass. It is not executed then: it succeeds, with no result,
+    /// when that time has come, and whoever owns the run until then need not even live. One whose time has come when it
+    /// begins, or that has work to do (`None`), is executed.
+    fn waits_until(&self, _context: &AttemptContext) -> Result<Option<Micros>, Failure> {
+        Ok(None)
+    }
+
     /// Whether the action touches the folders of the run and the attempt, so that they have to exist.
     fn needs_workspace(&self) -> bool {
         true

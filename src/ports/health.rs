@@ -14,4 +14,7 @@ pub struct Unready {
 #[async_trait]
 pub trait Probe: Send + Sync {
     async fn probe(&self) -> Result<(), Unready>;
+
+    /// Brings the part's own gauges up to date, before somebody reads them. What cannot be had stays as it was.
+    async fn gauge(&self) {}
 }

@@ -13,7 +13,7 @@ use crate::model::{
 };
 
 /// What can go wrong in a store. Callers tell "again" from "never" from "not yours" by the variant.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// Passing: busy, deadlock, lost connection. The statement may or may not have been carried out.
     #[error("the store is busy: {0}")]
@@ -442,6 +442,10 @@ pub trait Store: Send + Sync {
     /// Runs of dead workers: back to `queued`, claimable, recoveries + 1, epoch + 1. At most `limit`;
     /// answers the lane of each.
     async fn requeue(&self, dead: &[WorkerId], now: Micros, limit: usize) -> Result<Vec<(RunId, Lane)>, StoreError>;
+
+    /// Takes ownership of the runs of dead workers in a lane, oldest first: `requeue` and a `claim` of exactly these in one,
+    /// so that nobody gets them in between; epoch + 1, recoveries + 1.
+    async fn take_over(&self, dead: &[WorkerId], request: &ClaimRequest) -> Result<Vec<RunRow>, StoreError>;
 
     /// The runs that a worker owns, with their epochs. Reads no more of them than that, so that a row that this build
     /// cannot read is among them.

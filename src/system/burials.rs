@@ -118,7 +118,6 @@ impl Burials {
         while self.dead(&dead).len() < dead.len() && begun.elapsed() < patience {
             tokio::time::sleep(GLANCE).await;
         }
-        self.forget(&self.dead(&dead));
         Ok(())
     }
 
@@ -212,6 +211,16 @@ impl LockLiveness {
 impl std::fmt::Debug for LockLiveness {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("LockLiveness").field("burials", &self.burials).finish_non_exhaustive()
+    }
+}
+
+/// Liveness among those who have lived in one folder, as far as it still knows of them.
+#[async_trait]
+impl Liveness for Burials {
+    async fn dead(&self) -> Result<Vec<WorkerId>, StoreError> {
+        let known = self.shared.locks.known();
+        let known = known.map_err(|error| StoreError::Unavailable(format!("the folder of the workers: {error}")))?;
+        Ok(Burials::dead(self, &known))
     }
 }
 

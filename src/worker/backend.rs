@@ -26,7 +26,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::task_tracker::TaskTrackerToken};
 
 use crate::{
-    control::{Arrivals, Claim, Fence, Owner, World},
+    control::{Arrivals, Claim, Fence, Heritage, Owner, World},
     model::{Lane, WorkerId},
     ports::{ClaimRequest, Doorbell, RunRow},
 };
@@ -115,8 +115,17 @@ struct Fetcher {
 impl ClaimBackend {
     /// `slots`: runs that may be under way at once.
     pub fn new(owner: &Owner, worker: WorkerId, source: Source, slots: Arc<Semaphore>) -> ClaimBackend {
-        let fetcher = Fetcher { claims: Claims::new(owner, worker), source, slots, due: true };
+        let fetcher = Fetcher { claims: Claims::new(owner, worker, None), source, slots, due: true };
         ClaimBackend { ready: VecDeque::new(), fetch: None, fetcher: Some(fetcher) }
+    }
+
+    /// Takes what dead neighbours have left before anything else.
+    #[must_use]
+    pub fn inherit(mut self, heritage: Option<Heritage>) -> ClaimBackend {
+        if let Some(fetcher) = &mut self.fetcher {
+            fetcher.claims.heritage = heritage;
+        }
+        self
     }
 }
 
@@ -131,7 +140,7 @@ impl Fetcher {
                 }
                 given
             }
-            Source::Lane(lane) => next_of(lane, &self.claims, &self.slots, &mut self.due).await,
+            Source::Lane(lane) => next_of(lane, &mut self.claims, &self.slots, &mut self.due).await,
         };
         (self, runs)
     }
@@ -147,7 +156,7 @@ async fn given(rows: &mut mpsc::UnboundedReceiver<RunRow>, slots: &Arc<Semaphore
 /// is ours is on its way any more.
 pub(super) async fn next_of(
     source: &mut LaneSource,
-    claims: &Claims,
+    claims: &mut Claims,
     slots: &Arc<Semaphore>,
     due: &mut bool,
 ) -> Option<Vec<ClaimedRun>> {
@@ -200,23 +209,44 @@ pub(super) struct Claims {
     world: World,
     worker: WorkerId,
     fence: Fence,
+    heritage: Option<Heritage>,
 }
 
 impl Claims {
-    pub(super) fn new(owner: &Owner, worker: WorkerId) -> Claims {
-        Claims { world: owner.world().clone(), worker, fence: owner.fence().clone() }
+    pub(super) fn new(owner: &Owner, worker: WorkerId, heritage: Option<Heritage>) -> Claims {
+        Claims { world: owner.world().clone(), worker, fence: owner.fence().clone(), heritage }
     }
 
     /// `None` where the store could not say, or the worker may own nothing more.
-    async fn claim(&self, lane: Lane, limit: usize) -> Option<Vec<RunRow>> {
-        let Claims { world, worker, fence } = self;
+    async fn claim(&mut self, lane: Lane, limit: usize) -> Option<Vec<RunRow>> {
+        let Claims { world, worker, fence, heritage } = self;
         if fence.check().is_err() {
             // Whoever watches the fence is about to stop this lane.
             tokio::time::sleep(BACK_OFF).await;
             return None;
         }
-        match world.store.claim(&ClaimRequest { worker: *worker, lane, limit, now: world.clock.now() }).await {
-            Ok(rows) => Some(rows),
+        let mut request = ClaimRequest { worker: *worker, lane, limit, now: world.clock.now() };
+        let mut inherited = Vec::new();
+        if let Some(heritage) = heritage {
+            match heritage.claim(world, &request).await {
+                Ok(rows) => inherited = rows,
+                // Whoever claims when their lease is over gets them.
+                Err(error) => tracing::warn!(%lane, %error, "what dead neighbours left could not be taken over"),
+            }
+        }
+        request.limit -= inherited.len().min(limit);
+        if request.limit == 0 {
+            return Some(inherited);
+        }
+        match world.store.claim(&request).await {
+            Ok(rows) => {
+                inherited.extend(rows);
+                Some(inherited)
+            }
+            Err(error) if !inherited.is_empty() => {
+                tracing::warn!(%lane, %error, "no more runs could be claimed");
+                Some(inherited)
+            }
             Err(error) => {
                 tracing::warn!(%lane, %error, "runs could not be claimed; trying again");
                 tokio::time::sleep(BACK_OFF).await;

@@ -8,9 +8,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{ClaimBackend, ClaimedRun, LaneSource, Source};
 use crate::{
-    control::{Handoff, OwnError, Owned, Owner},
+    control::{Handoff, Heritage, OwnError, Owned, Owner},
     model::{Lane, RunId, WorkerId},
-    ports::RunRow,
+    ports::{Liveness, RunRow},
 };
 
 /// Which lanes a process serves; by default none.
@@ -35,7 +35,6 @@ struct Handler {
 }
 
 /// Runs lanes until `stop` fires and every run under way has ended or parked.
-#[derive(Debug)]
 pub struct Lanes {
     owner: Owner,
     worker: WorkerId,
@@ -43,12 +42,27 @@ pub struct Lanes {
     ended: Option<mpsc::UnboundedSender<Arc<Ended>>>,
     handoff: Handoff,
     halt: CancellationToken,
+    neighbours: Option<Arc<dyn Liveness>>,
+}
+
+impl std::fmt::Debug for Lanes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lanes").field("worker", &self.worker).finish_non_exhaustive()
+    }
 }
 
 impl Lanes {
     /// Owners run on `tasks`, so that the end of an apalis worker does not end a run.
     pub fn new(owner: Owner, worker: WorkerId, tasks: TaskTracker) -> Lanes {
-        Lanes { owner, worker, tasks, ended: None, handoff: Handoff::default(), halt: CancellationToken::new() }
+        Lanes {
+            owner,
+            worker,
+            tasks,
+            ended: None,
+            handoff: Handoff::default(),
+            halt: CancellationToken::new(),
+            neighbours: None,
+        }
     }
 
     /// Takes runs the short way from services of this process.
@@ -70,6 +84,13 @@ impl Lanes {
     #[must_use]
     pub fn hand_back_on(mut self, token: CancellationToken) -> Lanes {
         self.owner = self.owner.hand_back_on(token);
+        self
+    }
+
+    /// Goes on with the runs of workers that have died where this one lives, before anybody else may.
+    #[must_use]
+    pub fn inherit_from(mut self, neighbours: Arc<dyn Liveness>) -> Lanes {
+        self.neighbours = Some(neighbours);
         self
     }
 
@@ -164,9 +185,10 @@ impl Lanes {
             ended: self.ended.clone(),
         };
         let Service { name, concurrency, slots, .. } = service;
-        let worker = self.worker;
+        let (worker, neighbours) = (self.worker, self.neighbours.clone());
         monitor.register(move |restarts| {
-            let backend = ClaimBackend::new(&handler.owner, worker, source(restarts), slots.clone());
+            let heritage = neighbours.clone().map(Heritage::new);
+            let backend = ClaimBackend::new(&handler.owner, worker, source(restarts), slots.clone()).inherit(heritage);
             WorkerBuilder::new(format!("{name}-{restarts}"))
                 .backend(backend)
                 .enable_tracing()

@@ -49,7 +49,7 @@ pub fn execute(context: &Context, kind: Kind, options: &Options) -> Result<u8, F
         let unusable = |error: std::io::Error| Fault::from(BenchError::Io(error));
         std::fs::create_dir_all(&dir).map_err(unusable)?;
         let artifacts = FolderArtifacts::new(dir.join("artifacts")).map_err(unusable)?;
-        let processes = Arc::new(LazyProcesses::new(id, supervisor_lock(&dir, id)));
+        let processes = Arc::new(LazyProcesses::new(id, supervisor_lock(&dir, id), config.processes.at_once));
         let registry = Registry::standard(&Deps {
             processes: processes.clone(),
             artifacts: Arc::new(artifacts),

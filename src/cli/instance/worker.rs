@@ -1,6 +1,11 @@
 //! The part of a process that executes runs.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -16,9 +21,14 @@ use crate::{
     model::{TenantId, WorkerId},
     ports::{Clock, Ids, Store, WorkerRow},
     store::PgStore,
-    system::{self, BootClock, FlockLiveness, FolderSpool, FolderWorkspaces, RandomIds, SystemClock, WorkerLock},
+    system::{
+        self, BootClock, Burials, FlockLiveness, FolderSpool, FolderWorkspaces, RandomIds, SystemClock, WorkerLock,
+    },
     worker::{LaneConfig, Lanes},
 };
+
+/// How long what a dead worker left may keep a new one from starting; what still lives then is left to its supervisor.
+const BURIAL: Duration = Duration::from_secs(1);
 
 /// A worker of an instance.
 pub struct InstanceWorker {
@@ -27,6 +37,8 @@ pub struct InstanceWorker {
     world: World,
     processes: Arc<LazyProcesses>,
     has_lease: bool,
+    /// Who has died in this data folder; where leases tell it too, but later.
+    neighbours: Option<Burials>,
     /// Owners, the committer and the loops.
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -56,7 +68,7 @@ impl InstanceWorker {
         // Before anything is registered under the id: a free lock is a dead worker.
         let lock = WorkerLock::acquire(&workers, id)
             .map_err(|error| io_fault("DATA_DIR_UNUSABLE", &format!("`{}`", workers.display()), &error))?;
-        let processes = Arc::new(LazyProcesses::new(id, supervisor_lock(config, id)));
+        let processes = Arc::new(LazyProcesses::new(id, supervisor_lock(config, id), config.processes.at_once));
         let registry = registry(instance, config, processes.clone());
         let tasks = TaskTracker::new();
         let stop = CancellationToken::new();
@@ -84,6 +96,7 @@ impl InstanceWorker {
         if let Err(error) = FolderWorkspaces::new(&config.data.folder).tidy() {
             tracing::warn!(%error, "old working folders could not be removed");
         }
+        let neighbours = if instance.fleet.is_some() { Some(bury_neighbours(&workers, id).await) } else { None };
         let committer = Committer::start(&world.store, instance.ledger.writers(), &tasks);
         Ok(InstanceWorker {
             id,
@@ -91,6 +104,7 @@ impl InstanceWorker {
             world,
             processes,
             has_lease: instance.fleet.is_some(),
+            neighbours,
             tasks,
             stop,
             lock,
@@ -99,7 +113,11 @@ impl InstanceWorker {
 
     /// The lanes of this worker.
     pub fn lanes(&self) -> Lanes {
-        Lanes::new(self.owner.clone(), self.id, self.tasks.clone())
+        let lanes = Lanes::new(self.owner.clone(), self.id, self.tasks.clone());
+        match &self.neighbours {
+            Some(neighbours) => lanes.inherit_from(Arc::new(neighbours.clone())),
+            None => lanes,
+        }
     }
 
     /// Passes signals of other processes on to the runs of this one, until the shutdown.
@@ -165,6 +183,15 @@ fn registry(instance: &Instance, config: &Config, processes: Arc<LazyProcesses>)
         base_env: config.processes.base_env.clone(),
         http: Arc::new(config.http.to_config()),
     })
+}
+
+/// Makes sure that nothing lives on of what died in this folder before: its runs are about to be gone on with.
+async fn bury_neighbours(workers: &Path, own: WorkerId) -> Burials {
+    let burials = Burials::new(workers, [own]);
+    if let Err(error) = burials.clear(BURIAL).await {
+        tracing::warn!(%error, "it cannot be seen who has died in this data folder");
+    }
+    burials
 }
 
 /// Gives the worker a spool that is its own, from which its chunks go to the artifact store, and begins with what dead

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{News, Watch};
 use crate::{
     cli::{
-        document::{clock_time, human, step_duration},
+        document::{clock_time, date_time, human, step_duration},
         out::Out,
     },
     engine::Event,
@@ -61,6 +61,9 @@ pub fn sentence(watch: &Watch, fact: &Event, at: Micros) -> Option<String> {
         Event::StepFailed { step, failure, .. } => format!("{} failed{}: {failure}", id(step), took(step)),
         Event::StepRetrying { step, failure, until, .. } => {
             format!("{} failed, again in {}: {failure}", id(step), human(until.since(at)))
+        }
+        Event::StepWaiting { step, until, .. } => {
+            format!("{} waits for {}, until {}", id(step), human(until.since(at)), date_time(*until))
         }
         Event::StepInterrupted { step, lost: true, .. } => format!("{} lost its worker; it runs again", id(step)),
         Event::StepInterrupted { step, .. } => format!("{} was interrupted; it runs again", id(step)),

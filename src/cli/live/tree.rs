@@ -102,8 +102,8 @@ fn frame(watch: &Watch, now: Micros, room: usize) -> Vec<String> {
     // Where the tree has no room, only what is under way or went wrong is shown.
     let whole = all + 1 + TAIL <= room;
     for (ix, step, record) in steps(watch).filter(|(_, step, record)| shown(step, record)) {
-        let matters = matches!(record.state, Step::Running | Step::Retrying { .. } | Step::Failed | Step::Unknown);
-        if whole || matters {
+        let is_idle = record.state.is_settled() || record.state == Step::Pending;
+        if whole || !is_idle || record.state == Step::Failed {
             lines.push(step_line(watch, ix, step, record, now));
         }
         if record.state == Step::Running {
@@ -145,6 +145,9 @@ fn step_line(watch: &Watch, ix: StepIx, step: &PlannedStep, record: &StepRecord,
         Step::Retrying { until } => {
             let _ = write!(line, "  again in {}", human(until.since(now)));
         }
+        Step::Waiting { due, .. } => {
+            let _ = write!(line, "  {} to go", human(due.since(now)));
+        }
         Step::Skipped | Step::Blocked | Step::Cancelled | Step::Unknown => {
             line.push_str("  ");
             line.push_str(record.state.status().as_str());
@@ -163,6 +166,7 @@ fn symbol(state: Step) -> (&'static str, AnsiColor) {
         Step::Pending => ("○", AnsiColor::BrightBlack),
         Step::Running => ("●", AnsiColor::Cyan),
         Step::Retrying { .. } => ("↻", AnsiColor::Yellow),
+        Step::Waiting { .. } => ("◷", AnsiColor::Cyan),
         Step::Unknown => ("?", AnsiColor::Magenta),
         Step::Succeeded => ("✓", AnsiColor::Green),
         Step::Failed => ("✗", AnsiColor::Red),

@@ -88,6 +88,8 @@ pub async fn start(context: &Context, parts: &Parts) -> Result<Started, Fault> {
     let mut instance = Instance::open_patiently(context, parts.wait.duration(), parts.worker.is_some()).await?;
     // Runs under way wait for a store that is full or away, instead of being given up.
     instance.world.limits.patient = true;
+    // A scheduler wakes them; whoever is there until nothing is left stays for what waits.
+    instance.world.limits.is_woken = !parts.until_idle;
     let mut started = build(config, parts, instance, (lock, door)).await?;
     // Whoever is told where the server is wants to run something. A large folder is looked at in the background.
     let known = started.known.wait_for(|known| *known);

@@ -18,15 +18,15 @@ use crate::{
 };
 
 /// A plan, its run, and a clock that moves only when told to.
-struct Bench {
-    plan: Plan,
-    run: Run,
-    now: Micros,
-    facts: Vec<Fact>,
+pub(super) struct Bench {
+    pub(super) plan: Plan,
+    pub(super) run: Run,
+    pub(super) now: Micros,
+    pub(super) facts: Vec<Fact>,
     effects: Vec<Effect>,
 }
 
-fn step(id: &str, needs: &[u32]) -> PlannedStep {
+pub(super) fn step(id: &str, needs: &[u32]) -> PlannedStep {
     PlannedStep { needs: needs.iter().copied().map(StepIx).collect(), ..PlannedStep::new(id, "assert") }
 }
 
@@ -40,20 +40,20 @@ fn when(expr: &str) -> Condition {
     Condition { expr, has_status_function }
 }
 
-fn retries(max_attempts: u32, delay: u64) -> RetryPolicy {
+pub(super) fn retries(max_attempts: u32, delay: u64) -> RetryPolicy {
     RetryPolicy { max_attempts, delay: Millis(delay), jitter: Jitter::None, ..RetryPolicy::never() }
 }
 
-fn failed() -> Outcome {
+pub(super) fn failed() -> Outcome {
     Outcome::Failed(Failure::error("E", "it broke"))
 }
 
-fn done() -> Outcome {
+pub(super) fn done() -> Outcome {
     Outcome::Succeeded(Success::default())
 }
 
 impl Bench {
-    fn start(plan: Plan) -> Bench {
+    pub(super) fn start(plan: Plan) -> Bench {
         let run = Run::new(&plan, RunId(Uuid::from_u128(7)), Arc::new(Map::new()));
         let mut bench = Bench { plan, run, now: Micros(1_000_000), facts: Vec::new(), effects: Vec::new() };
         bench.feed(Input::Slots(100)).unwrap();
@@ -61,52 +61,52 @@ impl Bench {
         bench
     }
 
-    fn of(steps: Vec<PlannedStep>) -> Bench {
+    pub(super) fn of(steps: Vec<PlannedStep>) -> Bench {
         Bench::start(Plan::new("rules", steps))
     }
 
-    fn feed(&mut self, input: Input) -> Result<(), Rejection> {
+    pub(super) fn feed(&mut self, input: Input) -> Result<(), Rejection> {
         let Decision { events, effects } = decide(&self.plan, &mut self.run, input, self.now)?;
         self.facts.extend(events.into_iter().map(|event| Fact { at: self.now, event }));
         self.effects.extend(effects);
         Ok(())
     }
 
-    fn id(&self, step: &str) -> AttemptId {
+    pub(super) fn id(&self, step: &str) -> AttemptId {
         let ix = self.plan.find(step).unwrap();
         AttemptId { step: ix, number: self.run.step(ix).attempt }
     }
 
     /// The attempt under way of a step ends like this.
-    fn ends(&mut self, step: &str, outcome: Outcome) -> &mut Bench {
+    pub(super) fn ends(&mut self, step: &str, outcome: Outcome) -> &mut Bench {
         let attempt = self.id(step);
         assert_eq!(self.state(step), Step::Running, "{step} is under way");
         self.feed(Input::Finished { attempt, outcome }).unwrap();
         self
     }
 
-    fn after(&mut self, millis: u64) -> &mut Bench {
+    pub(super) fn after(&mut self, millis: u64) -> &mut Bench {
         self.now = self.now.plus(Millis(millis));
         self.feed(Input::Tick).unwrap();
         self
     }
 
-    fn cancel(&mut self, force: bool) -> Result<(), Rejection> {
+    pub(super) fn cancel(&mut self, force: bool) -> Result<(), Rejection> {
         self.feed(Input::Cancel { by: "ann".into(), reason: "enough".into(), force })
     }
 
-    fn state(&self, step: &str) -> Step {
+    pub(super) fn state(&self, step: &str) -> Step {
         self.run.step(self.plan.find(step).unwrap()).state
     }
 
-    fn states(&self) -> String {
+    pub(super) fn states(&self) -> String {
         let word = |(planned, record): (&PlannedStep, &super::super::StepRecord)| {
             format!("{}:{}", planned.id, record.state.status())
         };
         self.plan.steps.iter().zip(self.run.steps()).map(word).collect::<Vec<_>>().join(" ")
     }
 
-    fn ended(&self) -> RunStatus {
+    pub(super) fn ended(&self) -> RunStatus {
         match self.run.stage() {
             Stage::Ended(status) => status,
             other => panic!("not ended: {other:?} {}", self.states()),
@@ -423,7 +423,7 @@ fn a_held_step_waits_for_a_person_while_other_branches_go_on() {
         assert_eq!(bench.states(), "a:unknown b:pending c:running");
         assert_eq!(bench.feed(Input::Park), Err(Rejection::Stale), "something is under way");
         bench.ends("c", done());
-        assert_eq!(bench.run.waiting_on(), Some(WaitingOn::StepOutcome));
+        assert_eq!(bench.run.waiting_on(bench.now), Some(WaitingOn::StepOutcome));
         bench.feed(Input::Park).unwrap();
         bench
     };

@@ -11,14 +11,15 @@ use uuid::Uuid;
 
 use super::{
     super::{
-        Decision, Effect, Ending, Event, Fact, Input, Rejection, Run, Stage, Step, Verdict, decide,
+        Decision, Effect, Ending, Event, Fact, Input, LONG_WAIT, Rejection, Run, Stage, Step, Verdict, decide,
         testing::{Rng, generated_plan},
     },
     assert_same,
 };
 use crate::{
     model::{
-        AttemptId, EffectModel, Failure, FailureReason, Micros, OnUnknown, Outcome, RunId, RunStatus, StepIx, Success,
+        AttemptId, EffectModel, Failure, FailureReason, Micros, Millis, OnUnknown, Outcome, RunId, RunStatus, StepIx,
+        Success,
     },
     runbook::{Phase, Plan},
 };
@@ -47,7 +48,13 @@ impl World {
     /// Plays a run to its end and checks every invariant on the way.
     pub fn play(seed: u64) -> World {
         let mut rng = Rng(seed);
-        let plan = generated_plan(&mut rng);
+        let mut plan = generated_plan(&mut rng);
+        for step in &mut plan.steps {
+            if rng.one_in(10) {
+                // So long that the run is given up meanwhile.
+                step.retry.delay = Millis(10 * LONG_WAIT.0);
+            }
+        }
         let id = RunId(Uuid::from_u64_pair(seed, !seed));
         let run = Run::new(&plan, id, Arc::new(Map::new()));
         let slots = 1 + u32::try_from(rng.below(4)).unwrap();
@@ -85,6 +92,10 @@ impl World {
 
     fn next_input(&mut self) -> Input {
         self.now = Micros(self.now.0 + i64::try_from(self.rng.below(4_000)).unwrap());
+        if self.under_way.is_empty() && self.rng.one_in(4) {
+            // Nothing happens until the time has come that it waits for.
+            self.now = self.now.max(self.run.wake_at().unwrap_or(self.now));
+        }
         let late =
             (!self.started.is_empty() && self.rng.one_in(8)).then(|| self.started[self.rng.below(self.started.len())]);
         let due: Vec<AttemptId> = self.under_way.iter().copied().collect();
@@ -116,7 +127,7 @@ impl World {
         if self.interrupted.contains(&attempt) && !self.rng.one_in(3) {
             return Outcome::Cancelled;
         }
-        match self.rng.below(13) {
+        match self.rng.below(15) {
             0..=5 => Outcome::Succeeded(Success::default()),
             6 => Outcome::Failed(Failure::error("E", "it broke")),
             7 => Outcome::Failed(Failure::error("T", "too slow").because(FailureReason::Timeout)),
@@ -124,6 +135,8 @@ impl World {
             9 => Outcome::Failed(Failure::permanent("P", "for good")),
             10 => Outcome::Lost,
             11 => Outcome::Interrupted,
+            12 => Outcome::Waits { until: Micros(self.now.0 + i64::try_from(self.rng.below(20_000)).unwrap() - 1_000) },
+            13 => Outcome::Waits { until: self.now.plus(Millis(LONG_WAIT.0 * self.rng.below(3) as u64)) },
             _ => Outcome::NotBegun,
         }
     }
@@ -217,7 +230,33 @@ impl World {
                 Event::PhaseStarted { phase } => self.check_phase(&seen, *phase),
                 _ => {}
             }
+            self.check_wait(&seen, event);
             seen.apply(&self.plan, &Fact { at: self.now, event: event.clone() });
+        }
+    }
+
+    /// A wait ends when it has to, and in no other way.
+    fn check_wait(&self, seen: &Run, event: &Event) {
+        let Some(Step::Waiting { until, due }) = event.step().map(|step| seen.step(step).state) else {
+            if let Event::RunParked { .. } = event {
+                assert!(seen.running().next().is_none(), "seed {}: what is under way needs an owner", self.seed);
+                let timer = seen.timer();
+                assert!(
+                    timer.is_none_or(|at| at > self.now.plus(LONG_WAIT)),
+                    "seed {}: a short wait keeps its owner",
+                    self.seed
+                );
+            }
+            return;
+        };
+        let (now, seed) = (self.now, self.seed);
+        match event {
+            Event::StepSucceeded { .. } => assert!(until <= now && until == due, "seed {seed}: a wait lasts its time"),
+            Event::StepFailed { .. } | Event::StepRetrying { .. } => {
+                assert!(due <= now && due < until, "seed {seed}: only a timeout ends a wait before its time");
+            }
+            Event::StepCancelled { .. } => {}
+            other => panic!("seed {seed}: {other:?} of a step that waits"),
         }
     }
 

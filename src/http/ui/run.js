@@ -6,7 +6,7 @@ import { Log } from './log.js';
 
 const RUN = ['run_created', 'run_queued', 'run_claimed', 'run_started', 'run_resumed', 'run_recovered', 'run_parked', 'run_requeued', 'cancel_requested',
   'run_timed_out', 'run_given_up', 'phase_started', 'phase_timed_out', 'run_finished'];
-const STEP = ['started', 'succeeded', 'failed', 'retrying', 'interrupted', 'unknown', 'resolved', 'skipped', 'blocked', 'cancelled'];
+const STEP = ['started', 'succeeded', 'failed', 'retrying', 'waiting', 'interrupted', 'unknown', 'resolved', 'skipped', 'blocked', 'cancelled'];
 const EVENTS = [...RUN, ...STEP.map((action) => `step_${action}`)].map((action) => `lifecycle.${action}`).concat('system.log', 'system.dropped');
 const OVER = ['succeeded', 'failed', 'cancelled', 'timed_out'];
 
@@ -36,7 +36,7 @@ export function run(main, id) {
 function tell(log, { event: { action }, data }) {
   const { step, attempt, error, until, status, from, to } = data;
   if (step && action !== 'step_started') log.ended(step);
-  const extra = [attempt > 1 && `attempt ${attempt}`, error && `${error.code}: ${error.message}`, until && `again at ${until.slice(11, 19)}`].filter(Boolean).join(', ');
+  const extra = [attempt > 1 && `attempt ${attempt}`, error && `${error.code}: ${error.message}`, until && `${action === 'step_waiting' ? 'until' : 'again at'} ${until.slice(11, 19)}`].filter(Boolean).join(', ');
   const said = action === 'run_finished' ? `run ${words(status)}` : action === 'dropped' ? `events ${from} to ${to} were lost` : words(action.replace(/^step_/, ''));
   log.note(step, `${said}${extra && `: ${extra}`}`);
   if (action === 'run_finished') announce(`The run has ${words(status)}.`);

@@ -173,6 +173,10 @@ impl Store for MemoryStore {
         Ok(self.state().requeue(dead, limit))
     }
 
+    async fn take_over(&self, dead: &[WorkerId], request: &ClaimRequest) -> Result<Vec<RunRow>, StoreError> {
+        Ok(self.state().take_over(dead, request))
+    }
+
     async fn owned(&self, worker: WorkerId) -> Result<Vec<(RunId, Epoch)>, StoreError> {
         Ok(self.state().owned(worker))
     }

@@ -99,6 +99,12 @@ impl Run {
         self.wake();
     }
 
+    /// Takes an owned run from its dead owner, for another one.
+    pub(super) fn take_over(&mut self, worker: WorkerId, now: Micros) -> RunRow {
+        self.row.recoveries += 1;
+        self.claim(worker, now)
+    }
+
     /// Takes an owned run from an owner that drives it no more. Attempts may have been under way if it was running.
     pub(super) fn give_back(&mut self) {
         let recoveries = self.row.recoveries + u32::from(self.row.status == RunStatus::Running);

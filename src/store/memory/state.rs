@@ -189,6 +189,13 @@ impl State {
             .collect()
     }
 
+    pub(super) fn take_over(&mut self, dead: &[WorkerId], request: &ClaimRequest) -> Vec<RunRow> {
+        let is_theirs =
+            |run: &&mut Run| run.row.lane == request.lane && run.owner().is_some_and(|owner| dead.contains(&owner));
+        let theirs = self.runs.values_mut().filter(is_theirs).take(request.limit);
+        theirs.map(|run| run.take_over(request.worker, request.now)).collect()
+    }
+
     pub(super) fn owned(&self, worker: WorkerId) -> Vec<(RunId, Epoch)> {
         self.runs.values().filter(|run| run.owner() == Some(worker)).map(|run| (run.row.id, run.row.epoch)).collect()
     }

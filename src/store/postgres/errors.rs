@@ -28,9 +28,10 @@ pub(super) fn store_error(error: &sqlx::Error) -> StoreError {
 pub(super) fn is_uncertain(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::Protocol(_) => true,
-        // The server was told to stop, or it crashed, between commit and answer.
+        // The server was told to stop, or it crashed, between commit and answer; or it has ended a session that said
+        // nothing in its transaction.
         sqlx::Error::Database(error) => {
-            error.code().is_some_and(|code| code.starts_with("57P") || code.starts_with("08"))
+            error.code().is_some_and(|code| ["57P", "08", "25P03", "25P04"].iter().any(|lost| code.starts_with(lost)))
         }
         _ => false,
     }
@@ -39,6 +40,23 @@ pub(super) fn is_uncertain(error: &sqlx::Error) -> bool {
 /// Whether a prepared statement is not what this connection made it: a pooler has changed the server connection.
 pub(super) fn is_mixed_up(error: &sqlx::Error) -> bool {
     matches!(error.as_database_error().and_then(DatabaseError::code).as_deref(), Some("26000" | "42P05"))
+}
+
+/// Why a statement is sent again, in a word.
+pub(super) fn reason(error: &sqlx::Error) -> &'static str {
+    match error {
+        error if is_mixed_up(error) => "pooler",
+        sqlx::Error::PoolTimedOut => "no_connection",
+        sqlx::Error::Database(error) => match error.code().as_deref() {
+            Some("40P01") => "deadlock",
+            Some("40001") => "serialization",
+            Some("55P03") => "lock_timeout",
+            Some("57014") => "statement_timeout",
+            Some("53300") => "too_many_connections",
+            _ => "other",
+        },
+        _ => "connection_lost",
+    }
 }
 
 /// The name of the constraint that refused a row.
@@ -60,8 +78,8 @@ fn from_database(error: &dyn DatabaseError) -> StoreError {
         "42P01" | "42703" | "42883" => {
             unavailable("the schema is not what this build expects: run `opsroom migrate up`")
         }
-        // Too many connections; a lock was not to be had in time.
-        "53300" | "55P03" => StoreError::Busy(text),
+        // Too many connections; a lock was not to be had in time; a session that was ended in its transaction.
+        "53300" | "55P03" | "25P03" | "25P04" => StoreError::Busy(text),
         _ => match code.get(..2) {
             // Connection lost; serialization failure or deadlock; shutdown, or cancelled by a time limit.
             Some("08" | "40" | "57") => StoreError::Busy(text),

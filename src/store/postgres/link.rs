@@ -14,7 +14,7 @@ use sqlx::{
 
 use super::{
     connect::{self, PgConfig, Pooling},
-    errors::{is_mixed_up, is_uncertain, store_error},
+    errors::{is_mixed_up, is_uncertain, reason, store_error},
     ready::ReadyConnections,
 };
 use crate::ports::StoreError;
@@ -113,18 +113,25 @@ impl Link {
     }
 
     async fn try_once(&self, statement: Statement, arguments: PgArguments) -> Result<Vec<PgRow>, sqlx::Error> {
+        let began = Instant::now();
         let mut lent = self.connections.take().await?;
-        let rows = match tokio::time::timeout(self.patience, self.run(&mut lent.connection, statement, arguments)).await
-        {
+        let acquired = Instant::now();
+        metrics::histogram!("opsroom_database_acquire_seconds").record(acquired - began);
+        // Until the statement has its answer.
+        lent.in_transaction = !statement.persistent || self.pooled.load(Ordering::Relaxed);
+        let run = self.run(lent.connection()?, statement, arguments);
+        let rows = match tokio::time::timeout(self.patience, run).await {
             Ok(rows) => rows,
             Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no answer from the database").into()),
         };
+        lent.in_transaction = false;
+        metrics::histogram!("opsroom_database_statement_seconds").record(acquired.elapsed());
         if rows.as_ref().is_err_and(is_mixed_up) && !self.pooled.swap(true, Ordering::Relaxed) {
             tracing::warn!("a pooler changes server connections between transactions: nothing is prepared any more");
         }
         if rows.as_ref().is_err_and(is_uncertain) {
             // Not to be asked whether it still works: a vanished peer would not answer that either.
-            drop(lent.connection.detach());
+            lent.cut();
             self.connections.distrust();
         } else if rows.is_ok() {
             self.connections.keep(lent);
@@ -190,6 +197,7 @@ impl Patience {
             return false;
         }
         let Some(delay) = self.left.next() else { return false };
+        metrics::counter!("opsroom_database_retries_total", "reason" => reason(error)).increment(1);
         tokio::time::sleep(jittered(delay, self.begin)).await;
         true
     }

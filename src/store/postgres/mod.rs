@@ -38,6 +38,7 @@ mod reads;
 mod ready;
 mod records;
 mod rows;
+mod run_reads;
 mod runbooks;
 mod seed;
 mod segments;
@@ -58,6 +59,7 @@ use self::{
     arguments::arguments,
     link::Link,
     records::{RunRecord, decode, scalar},
+    run_reads::RunReads,
     types::{At, restored, stored},
 };
 pub use self::{
@@ -78,6 +80,7 @@ use crate::{
 #[derive(Debug)]
 pub struct PgStore {
     link: Link,
+    run_reads: RunReads,
 }
 
 impl PgStore {
@@ -91,7 +94,7 @@ impl PgStore {
         if !applied.is_empty() {
             tracing::info!(database = %config.place(), migrations = applied.join(", "), "migrated the schema");
         }
-        Ok(PgStore { link: Link::new(config, pooling) })
+        Ok(PgStore { link: Link::new(config, pooling), run_reads: RunReads::new() })
     }
 
     /// Connects to a database whose schema is this build's; anything else is `Unavailable`.
@@ -100,7 +103,7 @@ impl PgStore {
         let current = migrate::current(&mut connection).await;
         connection.close().await.ok();
         current.map_err(|error| at(config, error))?;
-        Ok(PgStore { link: Link::new(config, pooling) })
+        Ok(PgStore { link: Link::new(config, pooling), run_reads: RunReads::new() })
     }
 
     /// Writes ended runs, for measurements on a store that is full; their plans are stored.
@@ -201,6 +204,18 @@ fn at(config: &PgConfig, error: StoreError) -> StoreError {
     }
 }
 
+/// Runs that were claimed, all of them: one that cannot be read must not keep the others from being begun.
+fn readable(rows: &[PgRow]) -> Vec<RunRow> {
+    let read = |row| match decode::<RunRecord, RunRow>(row) {
+        Ok(run) => Some(run),
+        Err(error) => {
+            tracing::error!(%error, "a run was claimed that cannot be read; it is left where it is");
+            None
+        }
+    };
+    rows.iter().filter_map(read).collect()
+}
+
 #[async_trait]
 impl Store for PgStore {
     async fn put_plan(&self, tenant: TenantId, digest: Digest, plan: &[u8], source: &str) -> Result<(), StoreError> {
@@ -230,15 +245,7 @@ impl Store for PgStore {
             RunStatus::Claimed.as_str()
         );
         let rows = self.rows(include_str!("queries/claim.sql"), arguments).await?;
-        // They are claimed, all of them: one that cannot be read must not keep the others from being begun.
-        let readable = |row| match decode::<RunRecord, RunRow>(row) {
-            Ok(run) => Some(run),
-            Err(error) => {
-                tracing::error!(%error, "a run was claimed that cannot be read; it is left where it is");
-                None
-            }
-        };
-        Ok(rows.iter().filter_map(readable).collect())
+        Ok(readable(&rows))
     }
 
     async fn commit(&self, batch: &[RunCommit]) -> Result<Vec<CommitAnswer>, StoreError> {
@@ -309,6 +316,18 @@ impl Store for PgStore {
         rows.iter().map(rows::run_and_lane).collect()
     }
 
+    async fn take_over(&self, dead: &[WorkerId], request: &ClaimRequest) -> Result<Vec<RunRow>, StoreError> {
+        let arguments = arguments!(
+            dead.iter().map(|worker| worker.0).collect::<Vec<_>>(),
+            request.lane.as_str(),
+            arguments::limit(request.limit),
+            request.worker.0,
+            At(request.now),
+            RunStatus::Claimed.as_str()
+        );
+        Ok(readable(&self.rows(include_str!("queries/take_over.sql"), arguments).await?))
+    }
+
     async fn owned(&self, worker: WorkerId) -> Result<Vec<(RunId, Epoch)>, StoreError> {
         let rows = self.rows(include_str!("queries/owned.sql"), arguments!(worker.0)).await?;
         rows.iter().map(rows::run_and_epoch).collect()
@@ -334,8 +353,7 @@ impl Store for PgStore {
     }
 
     async fn run(&self, run: RunId) -> Result<Option<RunRow>, StoreError> {
-        let rows = self.rows(include_str!("queries/run.sql"), arguments!(run.0)).await?;
-        rows.first().map(decode::<RunRecord, _>).transpose()
+        self.run_reads.run(&self.link, run).await
     }
 
     async fn runs(&self, tenant: TenantId, filter: &RunFilter) -> Result<Page<RunRow>, StoreError> {

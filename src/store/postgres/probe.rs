@@ -1,7 +1,7 @@
 //! Whether the database can be written now.
 
 use async_trait::async_trait;
-use sqlx::postgres::PgArguments;
+use sqlx::{Row, postgres::PgArguments};
 
 use super::PgStore;
 use crate::ports::{Probe, StoreError, Unready};
@@ -15,6 +15,24 @@ impl Probe for PgStore {
             tracing::warn!(%error, "the store cannot be written");
             unready(&error)
         })
+    }
+
+    async fn gauge(&self) {
+        let (open, idle) = self.connections();
+        let idle = f64::from(u32::try_from(idle).unwrap_or(u32::MAX));
+        metrics::gauge!("opsroom_database_connections", "state" => "idle").set(idle);
+        metrics::gauge!("opsroom_database_connections", "state" => "used").set((f64::from(open) - idle).max(0.0));
+        let Ok(rows) = self.rows(include_str!("queries/gauges.sql"), PgArguments::default()).await else { return };
+        let Some(row) = rows.first() else { return };
+        for (column, gauge) in [
+            ("cache_hit_ratio", metrics::gauge!("opsroom_database_cache_hit_ratio")),
+            ("lock_waits", metrics::gauge!("opsroom_database_lock_waits")),
+            ("deadlocks", metrics::gauge!("opsroom_database_deadlocks")),
+        ] {
+            if let Ok(value) = row.try_get::<f64, _>(column) {
+                gauge.set(value);
+            }
+        }
     }
 }
 

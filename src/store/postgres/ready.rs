@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use sqlx::{PgPool, Postgres, pool::PoolConnection};
+use sqlx::{PgConnection, PgPool, Postgres, pool::PoolConnection};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// How long a statement waits for its turn.
@@ -37,9 +37,35 @@ struct Kept {
 /// A connection, for one statement. Dropped, it goes back to the pool, which sees to what is left on it.
 #[derive(Debug)]
 pub(super) struct Lent<'a> {
-    pub(super) connection: PoolConnection<Postgres>,
+    connection: Option<PoolConnection<Postgres>>,
     taken_at: Instant,
-    turn: SemaphorePermit<'a>,
+    turn: Option<SemaphorePermit<'a>>,
+    /// Dropped as it is, it is closed: a transaction that was begun would keep its locks until somebody comes back to
+    /// the connection, and a caller that goes away half-way, as the client of a request may, cannot end it.
+    pub(super) in_transaction: bool,
+}
+
+impl<'a> Lent<'a> {
+    fn new(connection: PoolConnection<Postgres>, taken_at: Instant, turn: SemaphorePermit<'a>) -> Lent<'a> {
+        Lent { connection: Some(connection), taken_at, turn: Some(turn), in_transaction: false }
+    }
+
+    pub(super) fn connection(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
+        self.connection.as_deref_mut().ok_or(sqlx::Error::PoolClosed)
+    }
+
+    /// Closes it at once, without a word to the server.
+    pub(super) fn cut(mut self) {
+        self.in_transaction = true;
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take().filter(|_| self.in_transaction) {
+            drop(connection.detach());
+        }
+    }
 }
 
 impl ReadyConnections {
@@ -53,14 +79,15 @@ impl ReadyConnections {
         let turn = turn.map_err(|_| sqlx::Error::PoolClosed)?;
         let kept = self.ready().pop();
         match kept {
-            Some(Kept { connection, taken_at, .. }) => Ok(Lent { connection, taken_at, turn }),
-            None => Ok(Lent { connection: self.pool.acquire().await?, taken_at: Instant::now(), turn }),
+            Some(Kept { connection, taken_at, .. }) => Ok(Lent::new(connection, taken_at, turn)),
+            None => Ok(Lent::new(self.pool.acquire().await?, Instant::now(), turn)),
         }
     }
 
     /// Keeps a connection that has answered to the end.
-    pub(super) fn keep(&self, lent: Lent<'_>) {
-        let Lent { connection, taken_at, turn } = lent;
+    pub(super) fn keep(&self, mut lent: Lent<'_>) {
+        let (taken_at, turn) = (lent.taken_at, lent.turn.take());
+        let Some(connection) = lent.connection.take() else { return };
         let mut ready = self.ready();
         if ready.first().is_some_and(|first| first.used_at.elapsed() > IDLE) {
             ready.remove(0);

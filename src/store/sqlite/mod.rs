@@ -103,6 +103,18 @@ impl SqliteStore {
     }
 }
 
+/// Runs that were claimed, all of them: one that cannot be read must not keep the others from being begun.
+fn readable(rows: &[SqliteRow]) -> Vec<RunRow> {
+    let read = |row| match decode::<RunRecord, RunRow>(row) {
+        Ok(run) => Some(run),
+        Err(error) => {
+            tracing::error!(%error, "a run was claimed that cannot be read; it is left where it is");
+            None
+        }
+    };
+    rows.iter().filter_map(read).collect()
+}
+
 #[async_trait]
 impl Store for SqliteStore {
     async fn put_plan(&self, tenant: TenantId, digest: Digest, plan: &[u8], source: &str) -> Result<(), StoreError> {
@@ -133,15 +145,7 @@ impl Store for SqliteStore {
             RunStatus::Claimed.as_str()
         );
         let rows = self.write(include_str!("queries/claim.sql"), arguments).await?;
-        // They are claimed, all of them: one that cannot be read must not keep the others from being begun.
-        let readable = |row| match decode::<RunRecord, RunRow>(row) {
-            Ok(run) => Some(run),
-            Err(error) => {
-                tracing::error!(%error, "a run was claimed that cannot be read; it is left where it is");
-                None
-            }
-        };
-        let mut runs: Vec<RunRow> = rows.iter().filter_map(readable).collect();
+        let mut runs = readable(&rows);
         // RETURNING promises no order.
         runs.sort_by_key(|run| (std::cmp::Reverse(run.priority), run.created_at, run.id));
         Ok(runs)
@@ -223,6 +227,20 @@ impl Store for SqliteStore {
         );
         let rows = self.write(include_str!("queries/requeue.sql"), arguments).await?;
         rows.iter().map(rows::run_and_lane).collect()
+    }
+
+    async fn take_over(&self, dead: &[WorkerId], request: &ClaimRequest) -> Result<Vec<RunRow>, StoreError> {
+        let arguments = arguments!(
+            hex_list(dead.iter().map(|worker| worker.0)),
+            request.lane.as_str(),
+            arguments::limit(request.limit),
+            id(request.worker.0),
+            request.now.0,
+            RunStatus::Claimed.as_str()
+        );
+        let mut runs = readable(&self.write(include_str!("queries/take_over.sql"), arguments).await?);
+        runs.sort_by_key(|run| run.id);
+        Ok(runs)
     }
 
     async fn owned(&self, worker: WorkerId) -> Result<Vec<(RunId, Epoch)>, StoreError> {

@@ -1,7 +1,7 @@
 //! Every process of one simulated world, and what is done to them.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -40,14 +40,20 @@ pub struct Shared {
     queue: Arc<SimQueue>,
     /// How leases are kept; `None` where locks say who is dead.
     pub lease: Option<LeaseConfig>,
-    /// Whose lock is free.
-    pub dead: Arc<Mutex<BTreeSet<WorkerId>>>,
+    /// Whose lock is free, and in which data folder.
+    pub dead: Arc<Mutex<BTreeMap<WorkerId, usize>>>,
     hosts: Arc<AtomicUsize>,
 }
 
 impl Shared {
     pub fn next_host(&self) -> usize {
         self.hosts.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The lock of its worker is free.
+    fn bury(&self, process: &Process) {
+        let dead = process.worker().map(|worker| (worker, process.host.place));
+        self.dead.lock().unwrap().extend(dead);
     }
 
     pub fn world(&self, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> World {
@@ -145,14 +151,14 @@ impl Fleet {
         let process = self.processes.swap_remove(at);
         self.shared.scene.faults().kills += 1;
         self.shared.scene.tell(|| format!("host {} is killed", process.host.name));
-        self.shared.dead.lock().unwrap().extend(process.worker());
+        self.shared.bury(&process);
     }
 
     /// Everyone thinks it dead, and it goes on. A lock does not do that; what comes after is fenced all the same.
     fn mistake_for_dead(&mut self, at: usize) {
         let process = self.processes.swap_remove(at);
         self.shared.scene.faults().mistaken_deaths += 1;
-        self.shared.dead.lock().unwrap().extend(process.worker());
+        self.shared.bury(&process);
         self.zombies.push(process);
     }
 

@@ -31,6 +31,8 @@ pub enum Line {
 /// Shared by the process on it and by those who do things to it.
 pub struct Host {
     pub name: usize,
+    /// Which data folder it has; others may have the same.
+    pub place: usize,
     start: Instant,
     /// Its time since boot at the start.
     booted: Duration,
@@ -58,6 +60,7 @@ impl Host {
         let signed = |n: usize| i64::try_from(n).unwrap();
         Host {
             name,
+            place: below(3),
             start: Instant::now(),
             booted: Duration::from_secs(below(BOOTED) as u64),
             drift: signed(below(1_001)) * 2 * DRIFT / 1_000 - DRIFT,

@@ -224,6 +224,11 @@ impl Store for LineStore {
         self.write(|truth| async move { truth.requeue(&dead, now, limit).await }).await
     }
 
+    async fn take_over(&self, dead: &[WorkerId], request: &ClaimRequest) -> Result<Vec<RunRow>, StoreError> {
+        let (dead, request) = (dead.to_vec(), request.clone());
+        self.write(|truth| async move { truth.take_over(&dead, &request).await }).await
+    }
+
     async fn owned(&self, worker: WorkerId) -> Result<Vec<(RunId, Epoch)>, StoreError> {
         self.read(self.truth.store.owned(worker)).await
     }

@@ -1,7 +1,7 @@
 //! Simulated ports beside the store and the steps.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
     sync::{
@@ -129,7 +129,7 @@ impl Feed for SimFeed {
 /// By locks: whose lock is free is dead.
 pub struct SimLiveness {
     pub store: Arc<dyn Store>,
-    pub dead: Arc<Mutex<BTreeSet<WorkerId>>>,
+    pub dead: Arc<Mutex<BTreeMap<WorkerId, usize>>>,
     /// Who this process is.
     pub own: Arc<Mutex<Option<WorkerId>>>,
 }
@@ -139,7 +139,21 @@ impl Liveness for SimLiveness {
     async fn dead(&self) -> Result<Vec<WorkerId>, StoreError> {
         let (owners, own) = (self.store.owners().await?, *self.own.lock().unwrap());
         let dead = self.dead.lock().unwrap();
-        Ok(owners.into_iter().filter(|owner| Some(*owner) != own && dead.contains(owner)).collect())
+        Ok(owners.into_iter().filter(|owner| Some(*owner) != own && dead.contains_key(owner)).collect())
+    }
+}
+
+/// By locks, in one data folder.
+pub struct Neighbours {
+    pub dead: Arc<Mutex<BTreeMap<WorkerId, usize>>>,
+    pub place: usize,
+}
+
+#[async_trait]
+impl Liveness for Neighbours {
+    async fn dead(&self) -> Result<Vec<WorkerId>, StoreError> {
+        let dead = self.dead.lock().unwrap();
+        Ok(dead.iter().filter(|(_, place)| **place == self.place).map(|(worker, _)| *worker).collect())
     }
 }
 

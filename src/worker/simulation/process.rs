@@ -12,12 +12,12 @@ use super::{
     fleet::Shared,
     host::{Boot, Host},
     line::LineStore,
-    ports::SimLiveness,
+    ports::{Neighbours, SimLiveness},
     truth::Post,
     work::{SimExecutors, Supervisor},
 };
 use crate::{
-    control::{Attendant, Committer, Fence, Handoff, Heart, Leases, Owner, Reaper, World},
+    control::{Attendant, Committer, Fence, Handoff, Heart, Heritage, Leases, Owner, Reaper, World},
     model::{Lane, Micros, TenantId, WorkerId},
     ports::{Clock, Ids, Liveness, Store, StoreTime, WorkerRow},
     system::OffsetClock,
@@ -125,14 +125,22 @@ impl Keeper {
             };
             self.shared.scene.faults().comebacks += u32::from(!is_first);
             (is_first, pause) = (false, SHORTEST);
-            if worker.serve(self.handoff.clone(), self.drain.clone()).await {
+            let (id, place) = (worker.post.worker, self.host.place);
+            let drained = worker.serve(self.handoff.clone(), self.drain.clone(), self.heritage()).await;
+            // Its lock is free.
+            self.shared.dead.lock().unwrap().insert(id, place);
+            if drained {
                 break;
             }
             self.shared.scene.faults().leases_lost += 1;
         }
-        // Its lock is free.
-        self.shared.dead.lock().unwrap().extend(*self.told.lock().unwrap());
         self.host.die();
+    }
+
+    /// What lives by leases goes on with the runs of those who died in its data folder.
+    fn heritage(&self) -> Option<Heritage> {
+        let neighbours = Neighbours { dead: self.shared.dead.clone(), place: self.host.place };
+        self.shared.lease.map(|_| Heritage::new(Arc::new(neighbours)))
     }
 
     /// A worker under a new id, once the store has answered.
@@ -186,10 +194,12 @@ struct Worker {
 
 impl Worker {
     /// Serves its lane until it was drained, or the lease is lost: then it answers false.
-    async fn serve(mut self, handoff: Handoff, drain: CancellationToken) -> bool {
+    async fn serve(mut self, handoff: Handoff, drain: CancellationToken, heritage: Option<Heritage>) -> bool {
         let fence = self.owner.fence().clone();
         let Post { worker, host, .. } = &*self.post;
-        let (ended, served) = (CancellationToken::new(), lane(self.owner.clone(), self.post.clone(), handoff, drain));
+        let claims = Claims::new(&self.owner, *worker, heritage);
+        let served = lane(self.owner.clone(), self.post.clone(), claims, handoff, drain);
+        let ended = CancellationToken::new();
         let end = ended.clone();
         self.tasks.spawn(host.run(async move {
             served.await;
@@ -212,7 +222,7 @@ impl Worker {
 }
 
 /// A lane: claims, and owns each run in a task of its own.
-async fn lane(owner: Owner, post: Arc<Post>, handoff: Handoff, stop: CancellationToken) {
+async fn lane(owner: Owner, post: Arc<Post>, mut claims: Claims, handoff: Handoff, stop: CancellationToken) {
     let (slots, open) = (Arc::new(Semaphore::new(SLOTS)), TaskTracker::new());
     let arrivals = handoff.open(Lane::A, owner.clone(), slots.clone());
     if stop.is_cancelled() {
@@ -220,9 +230,8 @@ async fn lane(owner: Owner, post: Arc<Post>, handoff: Handoff, stop: Cancellatio
     }
     let bell = owner.world().queue.listen(Lane::A);
     let mut source = LaneSource::new(Lane::A, bell, arrivals, stop, open.token());
-    let claims = Claims::new(&owner, post.worker);
     let (mut owned, mut due) = (JoinSet::new(), true);
-    while let Some(runs) = next_of(&mut source, &claims, &slots, &mut due).await {
+    while let Some(runs) = next_of(&mut source, &mut claims, &slots, &mut due).await {
         for ClaimedRun { claim, slot } in runs {
             let owner = owner.clone();
             owned.spawn(post.host.run(async move {

@@ -64,6 +64,8 @@ faults! {
     comebacks,
     /// A worker's runs were taken back.
     burials,
+    /// Runs that went to somebody who lives where their worker died.
+    inherited,
     fenced_commits,
     /// Something of a step was still under way when its worker's lease ran out.
     ended_by_deadline,

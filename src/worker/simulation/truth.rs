@@ -187,12 +187,33 @@ impl Truth {
         Ok(moved)
     }
 
+    /// Whoever lives where they died knows of it before their leases are over.
+    pub async fn take_over(&self, dead: &[WorkerId], request: &ClaimRequest) -> Result<Vec<RunRow>, StoreError> {
+        for worker in dead {
+            self.must_have_stopped(*worker);
+        }
+        let rows = self.store.take_over(dead, request).await?;
+        self.scene.faults().inherited += u32::try_from(rows.len()).unwrap();
+        for row in &rows {
+            self.scene.tell(|| format!("{} was taken over by {} for epoch {}", row.id, request.worker, row.epoch.0));
+        }
+        Ok(rows)
+    }
+
     /// Runs are taken only from those whose lease is over, in the store and by their own reckoning.
     fn must_be_dead(&self, worker: WorkerId) {
-        let ledger = self.ledger();
-        if ledger.leases.contains_key(&worker) && !ledger.lost.contains(&worker) {
+        let is_said = {
+            let ledger = self.ledger();
+            !ledger.leases.contains_key(&worker) || ledger.lost.contains(&worker)
+        };
+        if !is_said {
             self.scene.wrong(format_args!("the runs of {worker} were taken, and nobody had said that it was dead"));
         }
+        self.must_have_stopped(worker);
+    }
+
+    fn must_have_stopped(&self, worker: WorkerId) {
+        let ledger = self.ledger();
         if let Some(post) = ledger.posts.get(&worker).filter(|post| !post.has_stopped()) {
             let left = post.supervisor.until().map(|until| until.saturating_sub(post.host.since_boot()));
             self.scene.wrong(format_args!("the runs of {worker} were taken, and it goes on for {left:?}"));

@@ -17,7 +17,7 @@ use super::{
     truth::{Post, Truth},
 };
 use crate::{
-    model::{Attempt, Category, Failure, FailureReason, RunId, Success},
+    model::{Attempt, Category, Failure, FailureReason, Micros, RunId, Success},
     ports::{
         AttemptContext, BootTime, Executor, Executors, LogStream, Process, ProcessSpec, Processes, SpawnError, Store,
         StoredEvent,
@@ -245,6 +245,13 @@ struct SimExecutor {
 impl Executor for SimExecutor {
     async fn execute(&self, context: AttemptContext) -> Result<Success, Failure> {
         self.post.host.run(self.work(&context)).await
+    }
+
+    fn waits_until(&self, context: &AttemptContext) -> Result<Option<Micros>, Failure> {
+        let scene = &self.works.scene;
+        let long = Duration::from_secs(if scene.one_in(2) { 2 } else { 60 });
+        let until = Micros(context.now.0 + i64::try_from(scene.span(long).as_micros()).unwrap());
+        Ok(scene.one_in(16).then_some(until))
     }
 
     fn needs_workspace(&self) -> bool {

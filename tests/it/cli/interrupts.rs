@@ -98,3 +98,36 @@ fn another_process_can_cancel() {
     assert!(ended.stdout.contains("cancelled by ann: wrong hosts"), "{ended:?}");
     assert!(world.path("undone").exists());
 }
+
+#[test]
+fn processes_run_so_many_at_once_and_those_that_wait_for_their_turn_can_be_cancelled() {
+    let world = World::new();
+    let here = world.path("");
+    let here = here.to_str().unwrap();
+    let step = |n: usize, work: &str| {
+        let counted = format!("touch {here}at-work.{n}; ls {here} | grep -c at-work >> {here}counts");
+        format!("  - {{id: s{n}, run: \"{counted}; {work}; rm {here}at-work.{n}\"}}\n")
+    };
+    let six = |work| format!("steps:\n{}", (0..6).map(|n| step(n, work)).collect::<String>());
+    let bounded = |runbook| {
+        let mut command = world.command(["run", runbook]);
+        command.env("OPSROOM_PROCESSES", "2");
+        world.launch(runbook, command)
+    };
+    world.runbook("short", &six("sleep 0.2"));
+    assert_eq!(bounded("short.yaml").wait().code, Some(0));
+    let counts = std::fs::read_to_string(world.path("counts")).unwrap();
+    assert_eq!(counts.lines().count(), 6, "{counts}");
+    assert!(counts.lines().all(|line| ["1", "2"].contains(&line)) && counts.contains('2'), "{counts}");
+
+    world.runbook("long", &six("sleep 600"));
+    let mut run = bounded("long.yaml");
+    super::world::until("two are at work", || {
+        std::fs::read_to_string(world.path("counts")).unwrap().lines().count() == 8
+    });
+    run.signal(Signal::INT);
+    assert_eq!(run.wait().code, Some(130));
+    let steps = world.json(["show"])["steps"].clone();
+    let cancelled = |step: &serde_json::Value| step["status"] == "cancelled";
+    assert!(steps.as_array().unwrap().iter().all(cancelled), "{steps}");
+}

@@ -66,6 +66,23 @@ fn events_are_in_order_and_complete() {
 }
 
 #[test]
+fn a_long_wait_ends_in_the_same_process() {
+    let world = World::new();
+    world.runbook(
+        "nap",
+        "steps: [{id: nap, uses: wait, with: {for: 31s}}, {id: next, needs: [nap], run: [\"true\"]}]\n",
+    );
+    let started = std::time::Instant::now();
+    let run = world.ends(["run", "nap.yaml"]);
+    let taken = started.elapsed();
+    assert_eq!(run.code, Some(0), "{run:?}");
+    assert!(run.stdout.contains("nap waits for 31.0 s, until "), "{run:?}");
+    assert!(31 <= taken.as_secs() && taken.as_secs() < 34, "{taken:?}");
+    let events = world.ends(["events", "@latest", "--output", "json"]).stdout;
+    assert!(events.contains("step_waiting") && !events.contains("run_parked"), "{events}");
+}
+
+#[test]
 fn a_failure_is_told_with_its_last_lines() {
     let world = World::new();
     world

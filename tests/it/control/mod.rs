@@ -4,6 +4,7 @@ mod announcements;
 #[cfg(target_os = "linux")]
 mod idle;
 mod notes;
+mod parking;
 mod patience;
 mod stops;
 mod strays;

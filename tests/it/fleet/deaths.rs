@@ -48,6 +48,40 @@ fn the_run_of_a_killed_worker_goes_on_elsewhere_within_a_lease_and_a_second() {
     assert_eq!(fleet.lines("done"), [second.worker()], "what the dead one had begun is dead, too");
 }
 
+/// Long before its lease has told everybody; and nobody else gets the run, though there is a free slot.
+#[test]
+fn a_worker_that_is_started_again_goes_on_where_the_folder_is() {
+    let mut fleet = Fleet::new();
+    fleet.lease = Duration::from_secs(30);
+    let folder = fleet.path("").display().to_string();
+    fleet.runbook(
+        "keeps",
+        &format!(
+            "steps:\n  - {{id: first, run: 'echo kept > file'}}\n  - id: second\n    needs: [first]\n    effect: idempotent\n    \
+             run: |\n      cat file >> '{folder}/found'\n      echo $OPSROOM_WORKER >> '{folder}/begun'\n      \
+             while [ -e '{folder}/wait' ]; do sleep 0.02; done\n"
+        ),
+    );
+    std::fs::write(fleet.path("wait"), "").unwrap();
+    fleet.serve();
+    let _scheduler = fleet.start("scheduler", &["scheduler"]);
+    until("the runbook is known", || fleet.get("/v1/runbooks/keeps").0 == 200);
+    let first = fleet.worker("first", &[]);
+    let run = fleet.run("keeps");
+    until("the step has begun", || fleet.lines("begun").len() == 1);
+    let _other = fleet.worker("other", &[]);
+    first.kill();
+    let killed = Instant::now();
+    let again = fleet.worker("first", &[]);
+    until("the step has begun again", || fleet.lines("begun").len() == 2);
+    assert!(killed.elapsed() < Duration::from_secs(20), "{:?}", killed.elapsed());
+    assert_eq!(fleet.lines("begun")[1], again.worker());
+    std::fs::remove_file(fleet.path("wait")).unwrap();
+    let run = fleet.ended(&run);
+    assert_eq!((run["status"].as_str(), run["recoveries"].as_u64()), (Some("succeeded"), Some(1)), "{run}");
+    assert_eq!(fleet.lines("found"), ["kept", "kept"]);
+}
+
 #[test]
 fn a_worker_that_stood_still_ends_what_it_had_and_goes_on_under_a_new_id() {
     let (fleet, _scheduler) = scene();

@@ -27,6 +27,8 @@ const KEY: &str = "the-key-of-the-test-fleet";
 /// A database, and the processes on it. They are killed when it is dropped.
 pub struct Fleet {
     pub world: World,
+    /// How long workers of this fleet count as living; for all that are started from now on.
+    pub lease: Duration,
     url: String,
     /// Goes after the processes that use it.
     _database: Option<TestDatabase>,
@@ -60,7 +62,7 @@ impl Fleet {
         let world = World::new();
         std::fs::write(world.path("key"), KEY).unwrap();
         std::fs::create_dir(world.path("runbooks")).unwrap();
-        Fleet { world, url: url.to_owned(), _database: None, client, server: None }
+        Fleet { world, lease: LEASE, url: url.to_owned(), _database: None, client, server: None }
     }
 
     /// With a server, a scheduler that follows the folder of runbooks, and nobody who executes anything.
@@ -100,7 +102,7 @@ impl Fleet {
             .args(arguments)
             .env("DATABASE_URL", &self.url)
             .env("OPSROOM_KEY_FILE", self.path("key"))
-            .env("OPSROOM_LEASE", format!("{}ms", LEASE.as_millis()))
+            .env("OPSROOM_LEASE", format!("{}ms", self.lease.as_millis()))
             .env("OPSROOM_ARTIFACTS_URL", format!("file://{}", self.path("artifacts").display()));
         command
     }

@@ -8,5 +8,6 @@ mod notify;
 mod restarts;
 mod runs;
 mod starts;
+mod waits;
 
 pub use launch::{Fleet, Member};

@@ -86,3 +86,26 @@ fn commands_work_on_the_database_without_a_server() {
     let (_, ended) = fleet.get("/v1/runs?status=succeeded");
     assert_eq!(ended["items"].as_array().map(Vec::len), Some(1), "{ended}");
 }
+
+#[test]
+fn the_database_is_among_the_figures() {
+    let (fleet, _scheduler) = Fleet::with_scheduler(&[("quick", "steps:\n  - {id: a, run: \"echo hello\"}\n")]);
+    let worker = fleet.worker("worker", &[]);
+    let run = fleet.run("quick");
+    fleet.ended(&run);
+    drop(worker);
+    let text = fleet.stream("/metrics").text().unwrap();
+    let value = |name: &str| -> f64 {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{name}:\n{text}"));
+        line.trim().parse().unwrap()
+    };
+    assert!(value("opsroom_database_connections{state=\"idle\"}") >= 1.0);
+    assert!(value("opsroom_database_connections{state=\"used\"}") >= 0.0);
+    let statements = value("opsroom_database_statement_seconds_count");
+    assert!(statements >= 3.0, "{statements}");
+    assert!(value("opsroom_database_acquire_seconds_count") >= statements);
+    assert!(value("opsroom_database_acquire_seconds_bucket{le=\"0.001\"}") >= 1.0);
+    let ratio = value("opsroom_database_cache_hit_ratio");
+    assert!(ratio > 0.0 && ratio <= 1.0, "{ratio}");
+    assert_eq!((value("opsroom_database_lock_waits"), value("opsroom_database_deadlocks")), (0.0, 0.0));
+}

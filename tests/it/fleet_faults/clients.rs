@@ -1,4 +1,5 @@
-//! A hundred clients that do at random whatever the API lets them do.
+//! A hundred clients that do at random whatever the API lets them do, while now and then a worker dies: steps of which
+//! nobody knows what became are held until a client says that they are to be tried again.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,7 +14,7 @@ use tokio::task::JoinSet;
 
 use super::{
     claims::counted,
-    fleet::{Api, Fleet, Random, percentile},
+    fleet::{Api, Fleet, PATIENCE, Random, percentile},
 };
 use crate::{
     faults::bars::{count, figure},
@@ -25,8 +26,11 @@ const CLIENTS: usize = 100;
 /// Long enough that it can be cancelled.
 const RUNBOOK: &str = "steps:
   - {id: first, uses: wait, with: {for: 1s}}
-  - {id: second, needs: [first], run: [sleep, \"0.02\"]}
+  - {id: second, needs: [first], run: [sleep, \"0.5\"]}
 ";
+
+/// A worker is killed about this often.
+const DEATHS: Duration = Duration::from_secs(15);
 
 /// What all clients together were told.
 #[derive(Default)]
@@ -35,6 +39,8 @@ struct Told {
     made: Mutex<BTreeMap<String, String>>,
     /// Acknowledged cancels: run and reason.
     cancelled: Mutex<BTreeSet<(String, String)>>,
+    /// Acknowledged verdicts on steps: run and note.
+    resolved: Mutex<BTreeSet<(String, String)>>,
     answers: Mutex<BTreeMap<String, usize>>,
     times: Mutex<Vec<Duration>>,
     /// Answers that no client should ever see.
@@ -48,7 +54,7 @@ async fn a_hundred_clients_lose_no_update() {
     let fleet = Fleet::new(&database.url);
     let servers = [fleet.serve("server-0").await, fleet.serve("server-1").await];
     let scheduler = fleet.scheduler("scheduler").await;
-    let workers = [fleet.worker("worker-0", 16).await, fleet.worker("worker-1", 16).await];
+    let mut workers = [fleet.worker("worker-0", 128).await, fleet.worker("worker-1", 128).await];
     let apis = [servers[0].api(), servers[1].api()];
     apis[0].put_runbook("short", RUNBOOK).await;
     let (told, until) = (Arc::new(Told::default()), Instant::now() + span);
@@ -62,15 +68,23 @@ async fn a_hundred_clients_lose_no_update() {
         };
         clients.spawn(client.run(until));
     }
+    let mut deaths = 0;
+    while Instant::now() + Duration::from_secs(5) < until {
+        tokio::time::sleep((until - Instant::now()).min(2 * DEATHS) / 2).await;
+        workers[deaths % 2].kill();
+        let launch = workers[deaths % 2].launch.clone();
+        workers[deaths % 2] = fleet.launch(launch).await;
+        deaths += 1;
+    }
     clients.join_all().await;
-    fleet.until_all_ended().await;
+    finish(&fleet, &apis[0], &told).await;
     let said = check(&fleet, &told).await;
     let counted = counted(&database).await;
     let times = told.times.lock().unwrap().clone();
     figure(
         "fleet-clients",
         format!(
-            "{CLIENTS} clients for {span:?}: {said}; {} answers {:?}, p50 {:?}, p99 {:?}",
+            "{CLIENTS} clients for {span:?}, {deaths} deaths of workers: {said}; {} answers {:?}, p50 {:?}, p99 {:?}",
             times.len(),
             told.answers.lock().unwrap(),
             percentile(times.clone(), 50),
@@ -85,6 +99,24 @@ async fn a_hundred_clients_lose_no_update() {
     let mut doctor = fleet.world.command(["doctor", "--deep"]);
     let doctor = doctor.env("DATABASE_URL", url).env("OPSROOM_ARTIFACTS_URL", artifacts).output().unwrap();
     assert!(doctor.status.success(), "{doctor:?}");
+}
+
+/// Waits until all runs have ended; what is held is tried again.
+async fn finish(fleet: &Fleet, api: &Api, told: &Arc<Told>) {
+    let client = Client { api: api.clone(), name: CLIENTS, random: Random(1), told: told.clone() };
+    let since = Instant::now();
+    for round in 0.. {
+        let sql = "SELECT id::text FROM runs WHERE ended_at IS NULL AND waiting_on = 'step_outcome'";
+        let held: Vec<String> = sqlx::query_scalar(sql).fetch_all(&mut fleet.connect().await).await.unwrap();
+        for run in held {
+            client.resolve(&run, round).await;
+        }
+        if fleet.open_runs().await == 0 || since.elapsed() > PATIENCE {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    fleet.until_all_ended().await;
 }
 
 /// Holds what clients were told against the database.
@@ -108,7 +140,20 @@ async fn check(fleet: &Fleet, told: &Told) -> String {
     let distinct: BTreeSet<(String, String)> = signals.iter().cloned().collect();
     let cancelled = told.cancelled.lock().unwrap().clone();
     assert_eq!((distinct.len(), &distinct), (signals.len(), &cancelled), "each acknowledged cancel is there, once");
-    format!("{} runs made, each there once; {} cancels, each there once", made.len(), cancelled.len())
+    let sql = "SELECT r.id::text, s.data ->> 'note' FROM run_signals s JOIN runs r ON r.key = s.run_key \
+               WHERE s.kind = 'resolve'";
+    let rows = sqlx::query(sql).fetch_all(&mut connection).await.unwrap();
+    let signals: Vec<(String, String)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let distinct: BTreeSet<(String, String)> = signals.iter().cloned().collect();
+    let resolved = told.resolved.lock().unwrap().clone();
+    assert_eq!((distinct.len(), &distinct), (signals.len(), &resolved), "each acknowledged verdict is there, once");
+    assert!(!resolved.is_empty(), "no step was ever held");
+    format!(
+        "{} runs made, {} cancels and {} retries of held steps, each there once",
+        made.len(),
+        cancelled.len(),
+        resolved.len()
+    )
 }
 
 struct Client {
@@ -129,7 +174,7 @@ impl Client {
             match (self.random.between(0, 8), run) {
                 (0 | 1, _) | (_, None) => mine.extend(self.create(round).await),
                 (2, Some(_)) => self.cancel(&mine[mine.len() - 1], round).await,
-                (3, Some(run)) => self.resolve(&run).await,
+                (3, Some(run)) => self.retry(&run, round).await,
                 (4, _) => drop(self.call(Method::GET, "/v1/runs?limit=20", None, None).await),
                 (5, Some(run)) => drop(self.call(Method::GET, &format!("/v1/runs/{run}/steps"), None, None).await),
                 (_, Some(run)) => drop(self.call(Method::GET, &format!("/v1/runs/{run}"), None, None).await),
@@ -189,10 +234,22 @@ impl Client {
         }
     }
 
-    /// Nothing is unknown here: it is refused, and changes nothing.
-    async fn resolve(&self, run: &str) {
+    /// Tries a step again if nobody knows what became of it; else it is refused, and changes nothing.
+    async fn retry(&self, run: &str, round: usize) {
+        let held = self.call(Method::GET, &format!("/v1/runs/{run}"), None, None).await;
+        if held.is_some_and(|(_, body)| body["waiting_on"] == "step_outcome") || round.is_multiple_of(5) {
+            self.resolve(run, round).await;
+        }
+    }
+
+    async fn resolve(&self, run: &str, round: usize) {
+        let note = format!("{}-{round}", self.name);
         let path = format!("/v1/runs/{run}/steps/second/resolve");
-        let answer = self.call(Method::POST, &path, Some(json!({"verdict": "retry"})), None).await;
-        assert!(answer.is_none_or(|(status, _)| (400..500).contains(&status)));
+        let body = json!({"verdict": "retry", "note": note});
+        let Some((status, _)) = self.call(Method::POST, &path, Some(body), None).await else { return };
+        assert!(status == 202 || (400..500).contains(&status), "{status}");
+        if status == 202 {
+            self.told.resolved.lock().unwrap().insert((run.to_owned(), note));
+        }
     }
 }

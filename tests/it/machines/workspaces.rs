@@ -119,6 +119,30 @@ async fn a_parked_run_goes_on_elsewhere_with_its_folder() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_waits_for_a_time_goes_on_elsewhere_with_its_folder() {
+    let (fleet, here, there) = (Fleet::new().await, Mark::default(), Mark::default());
+    let wait = PlannedStep {
+        needs: vec![opsroom::model::StepIx(0)],
+        with: Template::Literal(json!({"for": "1h"})),
+        ..PlannedStep::new("wait", "wait")
+    };
+    let last = PlannedStep { phase: Phase::Finally, ..step("last", None) };
+    let one = machine(&fleet, "one", &here).await;
+    one.work();
+    let run = one.process.submit(&Arc::new(Plan::new("marks", vec![step("a", None), wait, last]))).await;
+    one.process.until(run, |row| row.waiting_on == Some(WaitingOn::Timer)).await;
+    until("nothing is kept here", async || names(&one.folder.join("workspaces")).is_empty()).await;
+    assert_eq!(fleet.artifacts.list("workspaces").await.unwrap().len(), 1);
+    one.process.stop().await;
+    let other = machine(&fleet, "other", &there).await;
+    other.work();
+    other.process.runs.cancel(run, "ada", "", false).await.unwrap();
+    assert_eq!(other.process.ends(run).await, RunStatus::Cancelled);
+    assert_eq!(there.seen(), [("last".to_owned(), vec!["a".to_owned()])]);
+    other.process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_folder_of_a_dead_worker_is_lost_and_handlers_still_run() {
     let (fleet, here, there) = (Fleet::new().await, Mark::default(), Mark::default());
     // It is too large to be stored: the run waits, and its folder stays where it is.

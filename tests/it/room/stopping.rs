@@ -156,3 +156,29 @@ fn it_tells_its_figures() {
     drop(stream);
     until("its end is counted", || has("opsroom_sse_subscribers 0"));
 }
+
+/// One that waits so long that nobody has to own it.
+#[test]
+fn a_run_that_waits_outlives_the_server() {
+    let world = World::new();
+    std::fs::create_dir(world.path("runbooks")).unwrap();
+    let text = "version: 1\nname: nap\nsteps:\n  - {id: nap, uses: wait, with: {for: 31s}}\n";
+    std::fs::write(world.path("runbooks/nap.yaml"), text).unwrap();
+    let mut room = Room::on(world, &[]);
+    until("the runbook is known", || room.get("/v1/runbooks/nap").status == 200);
+    let run = room.run("nap");
+    until("it is given up", || room.get(&format!("/v1/runs/{run}")).json()["waiting_on"] == "timer");
+    room.kill();
+    let left = room.world.json(["recover"]);
+    assert_eq!((left["asleep"][0]["id"].as_str(), left["runs"].as_array().map(Vec::len)), (Some(&*run), Some(0)));
+    let told = room.world.ends(["recover"]);
+    assert!(told.code == Some(0) && told.stdout.contains("`opsroom up` goes on with it then"), "{told:?}");
+    let shown = room.world.ends(["show", &run]);
+    assert!(shown.stdout.contains("queued: timer") && shown.stdout.contains("waiting"), "{shown:?}");
+    room.launch();
+    let ended = room.ended(&run);
+    assert_eq!((ended["status"].as_str(), ended["recoveries"].as_u64()), (Some("succeeded"), Some(0)), "{ended}");
+    let steps = room.get(&format!("/v1/runs/{run}/steps")).json();
+    let taken = steps["items"][0]["duration_ms"].as_u64().unwrap();
+    assert!((31_000..31_500).contains(&taken), "{steps}");
+}

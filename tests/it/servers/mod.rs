@@ -11,5 +11,5 @@ mod proxy;
 mod wire;
 
 pub use pgbouncer::PgBouncer;
-pub use postgres::{TestDatabase, database, migrated_database, own_server};
+pub use postgres::{TestDatabase, database, migrated_database, own_server, pooler};
 pub use proxy::{Mode, Proxy};

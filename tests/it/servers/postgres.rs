@@ -13,7 +13,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tokio::sync::{Mutex, OnceCell};
 
-use super::programs::{Folder, free_port, program};
+use super::{
+    PgBouncer,
+    programs::{Folder, free_port, program},
+};
 
 /// A server in a folder of its own, with fsync on.
 pub struct Server {
@@ -58,6 +61,12 @@ pub async fn migrated_database() -> TestDatabase {
 
 async fn shared() -> &'static Server {
     SHARED.get_or_init(own_server).await
+}
+
+/// A pooler in transaction mode before the server of this run.
+pub async fn pooler() -> &'static PgBouncer {
+    static POOLER: OnceCell<PgBouncer> = OnceCell::const_new();
+    POOLER.get_or_init(async || PgBouncer::start(shared().await.port, "").await).await
 }
 
 /// A server of one test, which may kill and restart it.

@@ -1,7 +1,7 @@
 //! One suite for all stores, each case written once and run against each of them.
 //!
 //! A world has two handles, `a` and `b`: for SQLite two stores on one file and for PostgreSQL two on one
-//! database, as in two processes; in memory
+//! database, as in two processes, once straight and once with one of them behind PgBouncer; in memory
 //! the same store twice. A case that takes turns between them shows that nothing depends on who wrote.
 
 mod archives;
@@ -53,6 +53,15 @@ macro_rules! conformance {
                 }
             )+ })+
         }
+
+        mod pooled {
+            $(mod $topic { $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+                async fn $case() {
+                    crate::store::$topic::$case(&crate::store::world::World::pooled().await).await;
+                }
+            )+ })+
+        }
     };
 }
 
@@ -96,6 +105,7 @@ conformance! {
         a_beat_shows_in_views,
         a_busy_worker_is_not_forgotten,
         requeue_takes_from_the_dead,
+        a_neighbour_takes_over_from_the_dead,
         an_owner_gives_back_what_it_does_not_drive,
         due_runs_wake;
     leases:

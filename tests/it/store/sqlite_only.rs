@@ -373,6 +373,7 @@ async fn statements_use_their_indexes() {
         (include_str!("../../../src/store/sqlite/queries/claim.sql"), "idx_runs_claimable"),
         (include_str!("../../../src/store/sqlite/queries/wake_due.sql"), "idx_runs_wake_at"),
         (include_str!("../../../src/store/sqlite/queries/requeue.sql"), "idx_runs_owner"),
+        (include_str!("../../../src/store/sqlite/queries/take_over.sql"), "idx_runs_owner"),
         (include_str!("../../../src/store/sqlite/queries/signalled.sql"), "idx_runs_owner"),
         (include_str!("../../../src/store/sqlite/queries/forget_workers.sql"), "idx_runs_owner"),
         (include_str!("../../../src/store/sqlite/queries/live_counts.sql"), "idx_runs_live"),

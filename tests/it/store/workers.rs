@@ -9,6 +9,8 @@ use opsroom::{
 
 use super::world::{AnyStore, TENANT, W1, W2, World, at, claim, end, new_run, next, park, run_id};
 
+const W3: WorkerId = WorkerId(uuid::Uuid::from_u128(0xa3));
+
 pub fn worker(id: WorkerId) -> WorkerRow {
     WorkerRow {
         id,
@@ -119,6 +121,48 @@ pub async fn requeue_takes_from_the_dead(world: &World) {
     assert_eq!((again.recoveries, again.recoveries_applied), (1, 0));
     assert_eq!(world.commit(next(&again)).await, CommitAnswer::Committed);
     assert_eq!(world.row(again.id).await.recoveries_applied, 1);
+}
+
+pub async fn a_neighbour_takes_over_from_the_dead(world: &World) {
+    let claimed = world.owned(1, W1).await;
+    let second = world.owned(2, W1).await;
+    world.a.create_runs(&[NewRun { lane: Lane::C, claimed_by: Some(W1), ..new_run(3) }], None).await.unwrap();
+    let ended = world.owned(4, W1).await;
+    assert_eq!(world.commit(end(&ended)).await, CommitAnswer::Committed);
+    let alive = world.owned(5, W3).await;
+    world.queued([6]).await;
+    assert_eq!(world.commit(next(&second)).await, CommitAnswer::Committed);
+    let running = world.row(second.id).await;
+
+    assert!(world.b.take_over(&[], &claim(W2, 9)).await.unwrap().is_empty());
+    assert!(world.b.take_over(&[W1], &claim(W2, 0)).await.unwrap().is_empty());
+    let mut taken = world.b.take_over(&[W1], &claim(W2, 1)).await.unwrap();
+    assert_eq!(taken.len(), 1, "no more than asked for");
+    taken.extend(world.b.take_over(&[W1], &claim(W2, 9)).await.unwrap());
+    assert!(world.a.take_over(&[W1], &claim(W2, 9)).await.unwrap().is_empty(), "the other lane is not ours");
+    let expected = [claimed.clone(), running.clone()].map(|before| RunRow {
+        status: RunStatus::Claimed,
+        epoch: before.epoch.next(),
+        version: before.version + 1,
+        claimed_by: Some(W2),
+        claimed_at: Some(at(1_000)),
+        heartbeat_at: Some(at(1_000)),
+        recoveries: 1,
+        ..before
+    });
+    assert_eq!(taken, expected);
+    for row in expected {
+        assert_eq!(world.row(row.id).await, row);
+    }
+    assert_eq!(world.row(alive.id).await, alive);
+    assert_eq!(world.row(run_id(3)).await.claimed_by, Some(W1));
+    assert_eq!(world.row(run_id(6)).await.status, RunStatus::Queued);
+    // The late owner.
+    assert_eq!(world.commit(next(&running)).await, CommitAnswer::Fenced);
+    // Nobody else finds them, and the new one takes the recovery in.
+    assert_eq!(world.a.requeue(&[W1], at(9_000), 9).await.unwrap(), [(run_id(3), Lane::C)]);
+    assert_eq!(world.commit(next(&taken[1])).await, CommitAnswer::Committed);
+    assert_eq!(world.row(second.id).await.recoveries_applied, 1);
 }
 
 pub async fn due_runs_wake(world: &World) {

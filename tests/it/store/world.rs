@@ -11,12 +11,12 @@ use opsroom::{
         ArchiveStore, ArtifactIndex, ClaimRequest, CommitAnswer, IdempotencyStore, NewRun, RunCommit, RunRow,
         RunbookStore, SegmentStore, SessionStore, SignalKind, StepRow, Store, StoredEvent, Trigger,
     },
-    store::{MemoryStore, PgStore, SqliteStore},
+    store::{MemoryStore, PgConfig, PgStore, SqliteStore},
 };
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use crate::servers::{TestDatabase, migrated_database};
+use crate::servers::{TestDatabase, migrated_database, pooler};
 
 pub const TENANT: TenantId = TenantId::DEFAULT;
 pub const W1: WorkerId = WorkerId(Uuid::from_u128(0xa1));
@@ -60,7 +60,19 @@ impl World {
     /// Two stores on one database, as in two processes.
     pub async fn postgres() -> World {
         let database = migrated_database().await;
-        let a = Arc::new(PgStore::open(&database.config()).await.unwrap());
+        let config = database.config();
+        World::on(database, &config).await
+    }
+
+    /// The same, with a pooler in transaction mode between one of them and the server.
+    pub async fn pooled() -> World {
+        let database = migrated_database().await;
+        let config = PgConfig::from_url(&pooler().await.url(database.name())).unwrap();
+        World::on(database, &config).await
+    }
+
+    async fn on(database: TestDatabase, config: &PgConfig) -> World {
+        let a = Arc::new(PgStore::open(config).await.unwrap());
         let b = Arc::new(PgStore::open(&database.config()).await.unwrap());
         let runbooks: [Arc<dyn RunbookStore>; 2] = [a.clone(), b.clone()];
         let answers: [Arc<dyn IdempotencyStore>; 2] = [a.clone(), b.clone()];

@@ -9,7 +9,7 @@ use super::{exec, number};
 use crate::servers::migrated_database;
 
 /// A statement, and the indexes that its plan must use.
-const HOT: [(&str, &str, &[&str]); 13] = [
+const HOT: [(&str, &str, &[&str]); 14] = [
     ("claim", include_str!("../../../../src/store/postgres/queries/claim.sql"), &["idx_runs_claimable", "pk_runs"]),
     ("commit_running", include_str!("../../../../src/store/postgres/queries/commit_running.sql"), &["uq_runs_id"]),
     ("commit_leaving", include_str!("../../../../src/store/postgres/queries/commit_leaving.sql"), &["uq_runs_id"]),
@@ -18,9 +18,10 @@ const HOT: [(&str, &str, &[&str]); 13] = [
     ("signalled", include_str!("../../../../src/store/postgres/queries/signalled.sql"), &["idx_runs_owner"]),
     ("wake_due", include_str!("../../../../src/store/postgres/queries/wake_due.sql"), &["idx_runs_wake_at"]),
     ("requeue", include_str!("../../../../src/store/postgres/queries/requeue.sql"), &["idx_runs_owner"]),
+    ("take_over", include_str!("../../../../src/store/postgres/queries/take_over.sql"), &["idx_runs_owner"]),
     ("give_back", include_str!("../../../../src/store/postgres/queries/give_back.sql"), &["uq_runs_id"]),
     ("owners", include_str!("../../../../src/store/postgres/queries/owners.sql"), &["idx_runs_owner"]),
-    ("run", include_str!("../../../../src/store/postgres/queries/run.sql"), &["uq_runs_id", "pk_run_inputs"]),
+    ("runs", include_str!("../../../../src/store/postgres/queries/runs.sql"), &["uq_runs_id", "pk_run_inputs"]),
     ("events", include_str!("../../../../src/store/postgres/queries/events.sql"), &["pk_run_events", "uq_runs_id"]),
     ("create_runs", include_str!("../../../../src/store/postgres/queries/create_runs.sql"), &["idx_sessions_open"]),
 ];

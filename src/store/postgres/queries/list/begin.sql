@@ -7,7 +7,8 @@
 -- $20 the ranges of the index to merge, and $21 the values of labels among them, where they are not one of the filters;
 -- $22 whether the runs are taken from the indexes that have the text.
 --
--- The runs of a source come out of its index in order, one at a time, until there are enough, whatever the planner knows
--- of the data: comparing and sorting by all columns of the index leaves it no other one in that order, and what has
--- OFFSET 0 is looked up run by run. Planned anew each time, so that filters that are NULL cost nothing.
+-- The runs of a source come out of its index in order, one at a time, until there are enough: each source asks for one
+-- value of every column of its index but the last, which is the id, and what has OFFSET 0 is looked up run by run,
+-- whatever the planner knows of the data. (Not by comparing rows: such a scan goes on through everything that sorts
+-- before its range.) Planned anew each time, so that filters that are NULL cost nothing.
 WITH picked AS (

@@ -2,5 +2,5 @@
 SELECT c.id
 FROM (VALUES (0)) AS r (value) CROSS JOIN LATERAL (
     SELECT s.run_id AS id
-    FROM (VALUES (0)) AS one (n) JOIN (SELECT *, tenant_id AS t, tenant_id AS a, trigger_actor AS b FROM run_inputs) AS s
-        ON (s.tenant_id, s.trigger_actor, s.run_id) >= ($1, $10, $2) AND (s.tenant_id, s.trigger_actor, s.run_id) <= ($1, $10, $3)
+    FROM (VALUES (0)) AS one (n) JOIN run_inputs AS s
+        ON s.tenant_id = $1 AND s.trigger_actor = $10 AND s.run_id BETWEEN $2 AND $3

@@ -2,6 +2,6 @@
 SELECT c.id
 FROM unnest($20::text[]) AS r (value) CROSS JOIN LATERAL (
     SELECT s.run_id AS id
-    FROM (VALUES (0)) AS one (n) JOIN (SELECT *, tenant_id AS t, tenant_id AS a, status AS b, id AS run_id FROM runs) AS s
+    FROM (VALUES (0)) AS one (n) JOIN (SELECT *, id AS run_id FROM runs) AS s
         ON s.ended_at IS NOT NULL
-        AND (s.tenant_id, s.status, s.id) >= ($1, r.value, $2) AND (s.tenant_id, s.status, s.id) <= ($1, r.value, $3)
+        AND s.tenant_id = $1 AND s.status = r.value AND s.id BETWEEN $2 AND $3

@@ -2,6 +2,5 @@
 SELECT c.id
 FROM unnest($20::text[], $21::text[]) AS r (name, value) CROSS JOIN LATERAL (
     SELECT s.run_id AS id
-    FROM (VALUES (0)) AS one (n) JOIN (SELECT *, tenant_id AS t, name AS a, value AS b FROM run_labels) AS s
-        ON (s.tenant_id, s.name, s.value, s.run_id) >= ($1, r.name, r.value, $2)
-        AND (s.tenant_id, s.name, s.value, s.run_id) <= ($1, r.name, r.value, $3)
+    FROM (VALUES (0)) AS one (n) JOIN run_labels AS s
+        ON s.tenant_id = $1 AND s.name = r.name AND s.value = r.value AND s.run_id BETWEEN $2 AND $3

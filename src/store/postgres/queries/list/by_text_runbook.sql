@@ -2,5 +2,5 @@
 SELECT c.id
 FROM unnest($14::text[]) AS r (value) CROSS JOIN LATERAL (
     SELECT s.run_id AS id
-    FROM (VALUES (0)) AS one (n) JOIN (SELECT *, tenant_id AS t, tenant_id AS a, runbook AS b FROM run_inputs) AS s
-        ON (s.tenant_id, s.runbook, s.run_id) >= ($1, r.value, $2) AND (s.tenant_id, s.runbook, s.run_id) <= ($1, r.value, $3)
+    FROM (VALUES (0)) AS one (n) JOIN run_inputs AS s
+        ON s.tenant_id = $1 AND s.runbook = r.value AND s.run_id BETWEEN $2 AND $3

@@ -2,23 +2,15 @@
 
 use serde_json::Value;
 
+use super::{MAX_OUTPUTS, Run, RunScope};
 use crate::{
-    engine::{Run, RunScope},
-    model::{Failure, Outcome, StepIx, Success},
+    model::{Failure, StepIx, Success},
     runbook::Plan,
 };
 
-/// Completes the outcome of an attempt. An expression that fails, or more than `limit` bytes of JSON,
+/// Completes what an attempt leaves behind. An expression that fails, or more than [`MAX_OUTPUTS`] bytes of JSON,
 /// makes it a failure that no retry mends.
-pub(super) fn evaluate(plan: &Plan, run: &Run, step: StepIx, outcome: Outcome, limit: usize) -> Outcome {
-    let Outcome::Succeeded(success) = outcome else { return outcome };
-    match complete(plan, run, step, success, limit) {
-        Ok(success) => Outcome::Succeeded(success),
-        Err(failure) => Outcome::Failed(failure),
-    }
-}
-
-fn complete(plan: &Plan, run: &Run, step: StepIx, mut success: Success, limit: usize) -> Result<Success, Failure> {
+pub(super) fn complete(plan: &Plan, run: &Run, step: StepIx, mut success: Success) -> Result<Success, Failure> {
     let planned = plan.step(step);
     let result = success.result.take().unwrap_or(Value::Null);
     for (name, template) in &planned.outputs {
@@ -34,9 +26,9 @@ fn complete(plan: &Plan, run: &Run, step: StepIx, mut success: Success, limit: u
     // Most steps have nothing to weigh.
     let weighs = |value: &Value| serde_json::to_string(value).map_or(usize::MAX, |text| text.len());
     let size = success.outputs.values().map(weighs).sum::<usize>() + success.result.as_ref().map_or(0, weighs);
-    if size > limit {
+    if size > MAX_OUTPUTS {
         let message = format!(
-            "the outputs are {size} bytes of JSON; the limit is {limit}: write a file to $OPSROOM_ARTIFACTS instead"
+            "the outputs are {size} bytes of JSON; the limit is {MAX_OUTPUTS}: write a file to $OPSROOM_ARTIFACTS instead"
         );
         return Err(Failure::permanent("OUTPUT_TOO_LARGE", message));
     }

@@ -1,3 +1,4 @@
+-- Runs by their ids ($1), each once. Each is looked up by itself, whatever the planner knows of the tables' sizes.
 SELECT
     r.id, r.tenant_id, r.lane, r.priority, r.status, r.waiting_on, r.claimable, r.epoch, r.version, r.claimed_by,
     r.claimed_at, r.wake_at, r.signal_seq, r.signals_applied, r.sequence_head, r.stamp_head, r.recoveries,
@@ -6,6 +7,9 @@ SELECT
     i.labels::text AS labels, i.params::text AS params,
     -- An owned run was last heard of when it or its worker was.
     greatest(r.heartbeat_at, w.beat_at) AS heartbeat_at
-FROM runs AS r JOIN run_inputs AS i ON i.run_key = r.key
-LEFT JOIN workers AS w ON w.id = r.claimed_by AND r.ended_at IS NULL
-WHERE r.id = $1
+FROM unnest($1::uuid[]) AS given (id)
+CROSS JOIN LATERAL (SELECT * FROM runs WHERE runs.id = given.id OFFSET 0) AS r
+CROSS JOIN LATERAL (SELECT * FROM run_inputs WHERE run_inputs.run_key = r.key OFFSET 0) AS i
+LEFT JOIN LATERAL (
+    SELECT beat_at FROM workers WHERE workers.id = r.claimed_by AND r.ended_at IS NULL OFFSET 0
+) AS w ON true
