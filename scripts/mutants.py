@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""Plants mutations in the engine, one at a time, and shows that its tests catch each.
+"""Plants mutations in the engine and in what keeps ownership, one at a time, and shows that the tests catch each.
 
-Usage: scripts/mutants.py [--only N] [--target DIR]
+Usage: scripts/mutants.py [--group engine|ownership] [--only N] [--target DIR]
+
+Those in the engine are for its own tests; those in ownership are for the simulation, with as many seeds as every day.
 
 Works on a copy of the sources, so the checkout is not touched. Exit code 0 when every mutation is
 caught, 1 when one survives or does not apply (the source moved: mend the list below).
@@ -18,7 +20,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 # (file, what stands there exactly once, what is planted, which rule it breaks)
-MUTATIONS = [
+ENGINE = [
     ("src/engine/decide.rs", "(Stage::Ended(_), _) => return Err(Rejection::Ended),",
      "(Stage::Ended(_), _) => return Ok(Decision::default()),", "an ended run is sealed"),
     ("src/engine/decide.rs", "known.state != Step::Running || known.attempt != attempt.number",
@@ -56,30 +58,74 @@ MUTATIONS = [
     ("src/engine/event.rs", "again: data.again.unwrap_or(false)", "again: false", "facts survive being stored"),
 ]
 
+OWNERSHIP = [
+    ("src/control/fence.rs", "if micros(self.boot.since_boot()) >= self.until.load(Ordering::SeqCst) {", "if false {",
+     "the fence closes at its deadline"),
+    ("src/control/fence.rs", "sent + self.config.lease.saturating_sub(self.config.budget)",
+     "sent + self.config.lease.saturating_mul(2)", "the deadline is within the lease"),
+    ("src/control/fence.rs", "sent + self.config.lease.saturating_sub(self.config.budget)", "sent + self.config.lease",
+     "the kill budget is part of the lease"),
+    ("src/control/fence.rs", "if shared.prolong(self.deadline(sent)) {\n                    self.processes.extend(self.deadline(sent));",
+     "if shared.prolong(self.deadline(self.boot.since_boot())) {\n"
+     "                    self.processes.extend(self.deadline(self.boot.since_boot()));",
+     "a lease counts from the sending of its beat"),
+    ("src/control/fence.rs", "        self.check().is_ok() && {\n", "        {\n", "what is over is not prolonged"),
+    ("src/control/attempt.rs", "gate.through(executor.execute(context)).await", "executor.execute(context).await",
+     "nothing begins behind a closed gate"),
+    ("src/control/attempt.rs", "gate.through(executor.execute(context)).await",
+     "gate.check()?; executor.execute(context).await", "the gate is asked before every step of the work"),
+    ("src/control/leases.rs", "if heard < seen.wait_until {", "if false {",
+     "after a step of the database's clock nobody's runs are taken for a lease"),
+    ("src/control/leases.rs", "if last.server != now.server {", "if false {", "another server may have another clock"),
+    ("src/control/reaper.rs", "let dead = self.liveness.dead().await?;", "let dead = store.owners().await?;",
+     "runs are taken from the dead alone"),
+    ("src/store/memory/workers.rs", "self.lease_until.is_some_and(|until| until < now)",
+     "self.lease_until.is_some_and(|until| until < after(now, Duration::from_secs(1)))",
+     "no run is taken before the lease is over"),
+    ("src/store/memory/workers.rs", "if self.has_expired(now) {\n            return Beat::Lost;",
+     "if false {\n            return Beat::Lost;", "the dead do not come back"),
+    ("src/store/memory/run.rs",
+     "self.owner() == Some(commit.worker) && self.row.epoch == commit.epoch && self.row.version == commit.version",
+     "self.row.status.is_owned()", "who is not the owner commits nothing"),
+    ("src/store/memory/run.rs",
+     "self.owner() == Some(commit.worker) && self.row.epoch == commit.epoch && self.row.version == commit.version",
+     "self.owner() == Some(commit.worker)", "a commit is for one epoch and one version"),
+    ("src/control/attendant.rs", "        if due.is_empty() {\n", "        if true {\n", "what nobody drives is given back"),
+    ("src/control/reaper.rs", "let runs = store.requeue(&dead, clock.now(), SLICE).await?;",
+     "let runs: Vec<(RunId, Lane)> = Vec::new();", "what the dead have left is taken back"),
+]
 
-def test(tree: pathlib.Path, target: pathlib.Path) -> tuple[bool, str]:
-    """Whether the engine's tests pass, and the first failure."""
-    command = ["cargo", "test", "--offline", "--lib", "--target-dir", str(target), "engine::"]
+# The filter of the tests, and the mutations that they are to catch.
+GROUPS = {"engine": ("engine::", ENGINE), "ownership": ("simulation::every_run_ends", OWNERSHIP)}
+
+
+def test(tree: pathlib.Path, target: pathlib.Path, tests: str) -> tuple[bool, str]:
+    """Whether the tests pass, and the first failure."""
+    command = ["cargo", "test", "--offline", "--lib", "--target-dir", str(target), tests]
     done = subprocess.run(command, cwd=tree, capture_output=True, text=True, timeout=1200)
     text = done.stdout + done.stderr
     if "could not compile" in text:
         return False, "does not compile"
     failed = [line.split()[1] for line in text.splitlines() if line.startswith("test ") and line.endswith("FAILED")]
-    return done.returncode == 0, ", ".join(failed[:3])
+    replays = [word.split("=")[1] for word in text.split() if word.startswith("OPSROOM_SIM_SEED=")]
+    return done.returncode == 0, ", ".join(failed[:3] + [f"seed {seed}" for seed in replays[:1]])
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--group", choices=GROUPS, help="those of one group only")
     parser.add_argument("--only", type=int, help="one mutation, by its number")
     parser.add_argument("--target", type=pathlib.Path, default=ROOT / "target", help="the target folder to build in")
     options = parser.parse_args()
-    survivors = []
+    all_mutations = [(group, *mutation) for group, (_, mutations) in GROUPS.items() for mutation in mutations]
+    survivors, total = [], 0
     with tempfile.TemporaryDirectory() as folder:
         tree = pathlib.Path(folder) / "tree"
         shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns("target", ".git"))
-        for number, (name, old, new, rule) in enumerate(MUTATIONS, 1):
-            if options.only not in (None, number):
+        for number, (group, name, old, new, rule) in enumerate(all_mutations, 1):
+            if options.group not in (None, group) or options.only not in (None, number):
                 continue
+            total += 1
             file = tree / name
             source = file.read_text()
             if source.count(old) != 1:
@@ -88,14 +134,13 @@ def main() -> int:
                 continue
             started = time.monotonic()
             file.write_text(source.replace(old, new))
-            passed, failed = test(tree, options.target)
+            passed, failed = test(tree, options.target, GROUPS[group][0])
             file.write_text(source)
             caught = not passed and failed != "does not compile"
             verdict = "caught  " if caught else "SURVIVED" if passed else "BROKEN  "
             print(f"{number:2} {verdict} {rule}  [{failed}] {time.monotonic() - started:.0f} s", flush=True)
             if not caught:
                 survivors.append(number)
-    total = len(MUTATIONS) if options.only is None else 1
     print(f"{total - len(survivors)} of {total} mutations caught")
     return 1 if survivors else 0
 

@@ -78,7 +78,8 @@ fn header(whole: &Whole) -> Vec<(&'static str, String)> {
         header.push(("took", human(taken)));
     }
     if run.recoveries > 0 {
-        header.push(("recovered", format!("{} times", run.recoveries)));
+        let times = if run.recoveries == 1 { "once".to_owned() } else { format!("{} times", run.recoveries) };
+        header.push(("recovered", times));
     }
     if let Some(session) = run.session_id {
         header.push(("session", session.to_string()));

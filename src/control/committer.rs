@@ -61,12 +61,22 @@ impl Committer {
     /// Starts the committer on `tasks`, with `in_flight` batches at once (1 where the store has a single
     /// writer). Every owner has at most one commit waiting, so the queue is bounded by the owners.
     pub fn start(store: &Arc<dyn Store>, in_flight: usize, tasks: &TaskTracker) -> Committer {
+        let (committer, writers) = Committer::open(store, in_flight);
+        for writer in writers {
+            tasks.spawn(writer);
+        }
+        committer
+    }
+
+    /// A committer and those who write for it, one for each batch at once.
+    pub(crate) fn open(
+        store: &Arc<dyn Store>,
+        in_flight: usize,
+    ) -> (Committer, Vec<impl Future<Output = ()> + Send + 'static>) {
         let (requests, queue) = mpsc::unbounded_channel();
         let queue = Arc::new(Mutex::new(queue));
-        for _ in 0..in_flight.max(1) {
-            tasks.spawn(serve(store.clone(), queue.clone()));
-        }
-        Committer { requests }
+        let writers = (0..in_flight.max(1)).map(|_| serve(store.clone(), queue.clone())).collect();
+        (Committer { requests }, writers)
     }
 
     /// Writes one commit, together with whatever else waits.

@@ -181,6 +181,16 @@ impl Fence {
         tasks: &TaskTracker,
         stop: &CancellationToken,
     ) -> Result<Fence, FenceError> {
+        let (fence, pulse) = Fence::open(heart).await?;
+        let (watching, beating) = (pulse.watch(), pulse.beat());
+        let (stop_watching, stop_beating) = (stop.clone(), stop.clone());
+        tasks.spawn(async move { stop_beating.run_until_cancelled(beating).await });
+        tasks.spawn(async move { stop_watching.run_until_cancelled(watching).await });
+        Ok(fence)
+    }
+
+    /// Registers the worker. The fence holds as long as somebody beats and watches.
+    pub(crate) async fn open<S: Beats>(heart: Heart<S>) -> Result<(Fence, Pulse<S>), FenceError> {
         heart.config.checked()?;
         let (sent, answer) = heart.register().await?;
         let Heart { worker, boot, .. } = &heart;
@@ -198,11 +208,7 @@ impl Fence {
         if draining {
             shared.draining.cancel();
         }
-        let (beating, watching) = (heart.beat(shared.clone()), watch(shared.clone()));
-        let (stop_beating, stop_watching) = (stop.clone(), stop.clone());
-        tasks.spawn(async move { stop_beating.run_until_cancelled(beating).await });
-        tasks.spawn(async move { stop_watching.run_until_cancelled(watching).await });
-        Ok(Fence { shared: Some(shared) })
+        Ok((Fence { shared: Some(shared.clone()) }, Pulse { heart, shared }))
     }
 
     /// To be asked right before anything begins or is committed.
@@ -232,6 +238,24 @@ impl Fence {
             Some(shared) => Gate::new(move || shared.check().is_ok()),
             None => Gate::default(),
         }
+    }
+}
+
+/// What keeps the fence of a worker: both parts go on for as long as it lives.
+pub(crate) struct Pulse<S = Arc<dyn Store>> {
+    heart: Heart<S>,
+    shared: Arc<Shared>,
+}
+
+impl<S: Beats> Pulse<S> {
+    /// Beats until the lease is lost.
+    pub(crate) async fn beat(self) {
+        self.heart.beat(self.shared).await;
+    }
+
+    /// Notices that the lease is over although no beat comes back.
+    pub(crate) fn watch(&self) -> impl Future<Output = ()> + Send + 'static {
+        watch(self.shared.clone())
     }
 }
 
@@ -281,7 +305,6 @@ impl<S: Beats> Heart<S> {
     }
 }
 
-/// Notices that the lease is over although no beat comes back.
 async fn watch(shared: Arc<Shared>) {
     while shared.check().is_ok() {
         let until = Duration::from_micros(shared.until.load(Ordering::SeqCst));

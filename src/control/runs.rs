@@ -8,8 +8,8 @@ use super::{
     rest::{StepView, step_rows, step_views},
     sessions::by_lane,
     views::Views,
-    why::{Circumstances, Why, why},
-    workers::Workers,
+    why::{Circumstances, Silence, Why, why},
+    workers::{Workers, WorkersError},
 };
 use crate::{
     engine::{Run, Step, Verdict},
@@ -98,6 +98,13 @@ impl Runs {
                 running_in_lane: count.running,
                 slots,
                 served,
+                silent: None,
+            };
+        } else if let Some(worker) = view.row.claimed_by.filter(|_| view.row.status.is_owned()) {
+            around.silent = match Workers::new(self.world.store.clone(), self.tenant).get(worker).await {
+                Ok(found) => Silence::of(&found.state),
+                Err(WorkersError::Store(error)) => return Err(error.into()),
+                Err(_) => None,
             };
         }
         let why = why(&view, &around);

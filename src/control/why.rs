@@ -1,11 +1,12 @@
 //! Why a run is where it is: what it waits for, and what moves it on. Pure.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::RunView;
 use crate::{
     engine::{Ending, Step},
     model::{Lane, Micros, RunStatus, StepIx, WaitingOn},
+    ports::WorkerState,
 };
 
 /// What is known of the world around a run.
@@ -19,6 +20,28 @@ pub struct Circumstances {
     pub slots: usize,
     /// The lanes that living workers serve.
     pub served: Vec<Lane>,
+    /// The worker that has it, where that has missed its beats.
+    pub silent: Option<Silence>,
+}
+
+/// A worker of which nothing was heard for so long that it may be dead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Silence {
+    /// How old its last sign of life is.
+    pub age: Duration,
+    /// Then its runs are taken back.
+    pub lease_until: Micros,
+    pub is_expired: bool,
+}
+
+impl Silence {
+    /// A worker beats more than three times a lease; half a lease after the last one a beat was missed.
+    pub fn of(state: &WorkerState) -> Option<Silence> {
+        let lease_until = state.lease_until?;
+        let lease = lease_until.since(state.beat_at);
+        let is_silent = state.is_expired || state.beat_age * 2 > lease;
+        is_silent.then_some(Silence { age: state.beat_age, lease_until, is_expired: state.is_expired })
+    }
 }
 
 /// The reasons.
@@ -65,8 +88,22 @@ pub fn why(view: &RunView, around: &Circumstances) -> Why {
         (RunStatus::Queued, Some(WaitingOn::StepOutcome)) => held(view),
         (RunStatus::Queued, Some(WaitingOn::Timer)) => asleep(view),
         (RunStatus::Queued, _) => queued(view, around),
-        _ => owned(view),
+        _ => match around.silent {
+            Some(silence) => silent(owned(view), silence),
+            None => owned(view),
+        },
     }
+}
+
+/// Nobody knows whether what the run was last seen doing goes on.
+fn silent(why: Why, Silence { age, lease_until, is_expired }: Silence) -> Why {
+    let then = if is_expired {
+        format!("its lease ran out at {lease_until}, and the run is about to be taken back")
+    } else {
+        format!("its lease runs out at {lease_until}, and then the run is taken back")
+    };
+    let summary = format!("Its worker's last sign is {} s old: {then}. Last seen: {}", age.as_secs(), why.summary);
+    Why { summary, ..why }
 }
 
 fn queued(view: &RunView, around: &Circumstances) -> Why {

@@ -32,7 +32,7 @@ pub struct WorkerView {
 
 impl From<WorkerState> for WorkerView {
     fn from(state: WorkerState) -> WorkerView {
-        let health = if state.is_expired || (!state.has_lease && state.beat_age > SILENT) {
+        let health = if state.is_expired || (!state.has_lease() && state.beat_age > SILENT) {
             WorkerHealth::Expired
         } else if state.row.draining {
             WorkerHealth::Draining
@@ -94,7 +94,7 @@ impl Workers {
         if view.health == WorkerHealth::Expired {
             return Err(WorkersError::Gone(worker));
         }
-        if !view.state.has_lease {
+        if !view.state.has_lease() {
             return Err(WorkersError::NoLease(worker));
         }
         if !self.store.drain_worker(self.tenant, worker).await? {

@@ -49,10 +49,16 @@ pub struct WorkerState {
     /// Its last sign of life, and how long ago that was.
     pub beat_at: Micros,
     pub beat_age: Duration,
-    /// Without one, something else tells whether it lives.
-    pub has_lease: bool,
+    /// When its lease runs out, or ran out; without one, something else tells whether it lives.
+    pub lease_until: Option<Micros>,
     /// Its lease has run out.
     pub is_expired: bool,
     /// Runs that it owns.
     pub running: u64,
+}
+
+impl WorkerState {
+    pub fn has_lease(&self) -> bool {
+        self.lease_until.is_some()
+    }
 }

@@ -115,8 +115,7 @@ struct Fetcher {
 impl ClaimBackend {
     /// `slots`: runs that may be under way at once.
     pub fn new(owner: &Owner, worker: WorkerId, source: Source, slots: Arc<Semaphore>) -> ClaimBackend {
-        let claims = Claims { world: owner.world().clone(), worker, fence: owner.fence().clone(), heritage: None };
-        let fetcher = Fetcher { claims, source, slots, due: true };
+        let fetcher = Fetcher { claims: Claims::new(owner, worker, None), source, slots, due: true };
         ClaimBackend { ready: VecDeque::new(), fetch: None, fetcher: Some(fetcher) }
     }
 
@@ -155,7 +154,7 @@ async fn given(rows: &mut mpsc::UnboundedReceiver<RunRow>, slots: &Arc<Semaphore
 
 /// Waits until the lane has at least one run for a free slot. `None` when it was told to stop and nothing that
 /// is ours is on its way any more.
-async fn next_of(
+pub(super) async fn next_of(
     source: &mut LaneSource,
     claims: &mut Claims,
     slots: &Arc<Semaphore>,
@@ -206,7 +205,7 @@ fn with_slots(rows: Vec<RunRow>, mut free: OwnedSemaphorePermit) -> Vec<ClaimedR
 }
 
 /// Who claims.
-struct Claims {
+pub(super) struct Claims {
     world: World,
     worker: WorkerId,
     fence: Fence,
@@ -214,6 +213,10 @@ struct Claims {
 }
 
 impl Claims {
+    pub(super) fn new(owner: &Owner, worker: WorkerId, heritage: Option<Heritage>) -> Claims {
+        Claims { world: owner.world().clone(), worker, fence: owner.fence().clone(), heritage }
+    }
+
     /// `None` where the store could not say, or the worker may own nothing more.
     async fn claim(&mut self, lane: Lane, limit: usize) -> Option<Vec<RunRow>> {
         let Claims { world, worker, fence, heritage } = self;

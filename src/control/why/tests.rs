@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     engine::{Event, Fact, Run},
     model::{Digest, Failure, Lane, RunId, TenantId, WorkerId},
-    ports::{NewRun, Trigger},
+    ports::{NewRun, Trigger, WorkerRow},
     runbook::{Plan, PlannedStep},
 };
 
@@ -71,7 +71,7 @@ fn blockers(why: &Why) -> Vec<(BlockerKind, Option<&str>, &str)> {
 
 #[test]
 fn a_queued_run_has_a_place() {
-    let around = Circumstances { position: Some(3), running_in_lane: 2, slots: 2, served: vec![Lane::B] };
+    let around = Circumstances { position: Some(3), running_in_lane: 2, slots: 2, served: vec![Lane::B], silent: None };
     let found = why(&view(vec![]), &around);
     let detail = "2 runs are under way and 2 wait before it in lane B";
     assert_eq!(blockers(&found), [(BlockerKind::LaneFull, None, detail)]);
@@ -113,6 +113,48 @@ fn a_running_run_names_its_steps() {
     ];
     assert_eq!(blockers(&found), expected);
     assert_eq!(found.blockers[0].since, Some(at(2)));
+}
+
+#[test]
+fn a_silent_worker_is_no_worker_at_work() {
+    let running = with(view(vec![Event::RunStarted, started(BUILD, 1)]), RunStatus::Running, None);
+    let silence = Silence { age: Duration::from_millis(7_900), lease_until: at(60_000), is_expired: false };
+    let told = |silence| why(&running, &Circumstances { silent: Some(silence), ..Circumstances::default() }).summary;
+    assert_eq!(
+        told(silence),
+        "Its worker's last sign is 7 s old: its lease runs out at 1970-01-01T00:01:00.000Z, and then the run is taken \
+         back. Last seen: `build` is at work."
+    );
+    let expired = told(Silence { is_expired: true, ..silence });
+    assert!(expired.contains("its lease ran out at 1970-01-01T00:01:00.000Z"), "{expired}");
+}
+
+#[test]
+fn a_worker_is_silent_once_it_has_missed_a_beat() {
+    let state = |age: u64, lease_until: Option<i64>, is_expired| WorkerState {
+        row: WorkerRow {
+            id: WorkerId(uuid::Uuid::nil()),
+            tenant: TenantId::DEFAULT,
+            host: String::new(),
+            pid: 1,
+            version: String::new(),
+            lanes: Vec::new(),
+            slots: 1,
+            labels: std::collections::BTreeMap::new(),
+            started_at: at(0),
+            draining: false,
+        },
+        beat_at: at(50_000),
+        beat_age: Duration::from_millis(age),
+        lease_until: lease_until.map(at),
+        is_expired,
+        running: 1,
+    };
+    assert_eq!(Silence::of(&state(4_900, Some(60_000), false)), None);
+    let silence = Silence::of(&state(5_100, Some(60_000), false)).unwrap();
+    assert_eq!((silence.age, silence.lease_until), (Duration::from_millis(5_100), at(60_000)));
+    assert!(Silence::of(&state(10_100, Some(60_000), true)).unwrap().is_expired);
+    assert_eq!(Silence::of(&state(5_100, None, false)), None, "a lock says whether it lives");
 }
 
 #[test]

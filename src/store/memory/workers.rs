@@ -98,7 +98,7 @@ impl State {
             row: worker.row.clone(),
             beat_at: worker.beat_at,
             beat_age: now.since(worker.beat_at),
-            has_lease: worker.lease_until.is_some(),
+            lease_until: worker.lease_until,
             is_expired: worker.has_expired(now),
             running: running as u64,
         }

@@ -90,7 +90,7 @@ struct WorkerRecord {
     draining: bool,
     beat_at: i64,
     beat_age: i64,
-    has_lease: bool,
+    lease_until: Option<i64>,
     is_expired: bool,
     running: i64,
 }
@@ -118,7 +118,7 @@ impl TryFrom<WorkerRecord> for WorkerState {
             row,
             beat_at: Micros(record.beat_at),
             beat_age: Duration::from_micros(at.number("beat_at", record.beat_age)?),
-            has_lease: record.has_lease,
+            lease_until: record.lease_until.map(Micros),
             is_expired: record.is_expired,
             running: at.number("claimed_by", record.running)?,
         })

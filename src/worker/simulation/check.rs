@@ -1,13 +1,20 @@
 //! What must hold for a run that has ended, whatever happened to it.
 
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+};
+
 use super::fleet::Fleet;
 use crate::{
     engine::{Event, Fact, Run, Stage},
-    model::{RunId, RunStatus, TenantId},
+    model::{Attempt, RunId, RunStatus, StepIx, TenantId},
+    ports::StoredEvent,
     runbook::Plan,
 };
 
-pub async fn check_run(fleet: &Fleet, id: RunId) -> RunStatus {
+/// How it ended, and its history in a number.
+pub async fn check_run(fleet: &Fleet, id: RunId) -> (RunStatus, u64) {
     let truth = fleet.truth();
     let row = truth.run(id).await.unwrap().expect("a run that was created is never lost");
     let plan = Plan::from_json(&truth.plan(TenantId::DEFAULT, row.plan).await.unwrap().unwrap()).unwrap();
@@ -43,8 +50,10 @@ pub async fn check_run(fleet: &Fleet, id: RunId) -> RunStatus {
         assert_eq!((row.status, row.attempts), (record.state.status(), record.attempt), "{id}: {} at rest", row.id);
     }
 
+    check_attempts(id, &facts);
+
     // Effects: every attempt that was executed had been committed, and none was executed twice.
-    for ((run, step, attempt), times) in fleet.executors.executed() {
+    for ((run, step, attempt), times) in fleet.shared.works.executed() {
         if run == id {
             assert_eq!(times, 1, "{id}: {step} attempt {attempt} was executed once");
             let ix = plan.find(&step);
@@ -54,10 +63,42 @@ pub async fn check_run(fleet: &Fleet, id: RunId) -> RunStatus {
     }
 
     // The feed: what was shown is what is stored.
-    for shown in fleet.feed.shown(id) {
+    for shown in fleet.shared.feed.shown(id) {
         let row = stored.iter().find(|event| event.sequence == shown.sequence);
         let row = row.unwrap_or_else(|| panic!("{id}: {} was shown and never committed", shown.sequence));
         assert_eq!((&row.kind, &row.data, row.prev), (&shown.event, &shown.data, shown.prev), "{id}: shown as stored");
     }
-    status
+    (status, trace(&stored))
+}
+
+/// Each attempt begins once and ends once.
+fn check_attempts(id: RunId, facts: &[Fact]) {
+    let (mut begun, mut ended) = (BTreeMap::<(StepIx, Attempt), u32>::new(), BTreeMap::<(StepIx, Attempt), u32>::new());
+    for Fact { event, .. } in facts {
+        match event {
+            Event::StepStarted { step, attempt, .. } => *begun.entry((*step, *attempt)).or_default() += 1,
+            Event::StepSucceeded { step, attempt, .. }
+            | Event::StepFailed { step, attempt, .. }
+            | Event::StepRetrying { step, attempt, .. }
+            | Event::StepInterrupted { step, attempt, .. }
+                if *attempt > 0 =>
+            {
+                *ended.entry((*step, *attempt)).or_default() += 1;
+            }
+            _ => {}
+        }
+        if let Event::StepFailed { failure, .. } | Event::StepRetrying { failure, .. } = event {
+            assert_ne!(failure.code, "INTERNAL", "{id}: {failure}");
+        }
+    }
+    assert!(begun.values().all(|times| *times == 1), "{id}: an attempt was recorded twice: {begun:?}");
+    assert!(ended.values().all(|times| *times == 1), "{id}: an attempt ended twice: {ended:?}");
+}
+
+fn trace(stored: &[StoredEvent]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for StoredEvent { sequence, at, kind, data, .. } in stored {
+        (sequence, at.0, &kind.action, data.to_string()).hash(&mut hasher);
+    }
+    hasher.finish()
 }

@@ -1,88 +1,62 @@
-//! Processes that claim runs, die, freeze and come back.
+//! Every process of one simulated world, and what is done to them.
 
 use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex},
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
-use tokio::{sync::Semaphore, task::JoinSet};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio::time::Instant;
 
-use super::ports::{Faults, FaultyStore, SimClock, SimExecutors, SimFeed, SimIds, SimLiveness, SimQueue, SimRest};
+use super::{
+    host::Line,
+    ports::{SimFeed, SimIds, SimQueue, SimRest},
+    process::Process,
+    scene::Scene,
+    truth::Truth,
+    work::Works,
+};
 use crate::{
-    control::{
-        Archives, Arrivals, Attendant, Claim, Committer, Handoff, Limits, Owner, Plans, Reaper, Runs, Segments,
-        Signals, World,
-    },
+    control::{Archives, LeaseConfig, Limits, Plans, Runs, Segments, Signals, World},
     engine::testing::Rng,
-    model::{Lane, TenantId, WorkerId},
-    ports::{ClaimRequest, Ids, Store},
-    store::MemoryStore,
+    model::{TenantId, WorkerId},
+    ports::{Clock, Store},
 };
 
-/// Every process of one simulated world, dead ones included.
-pub struct Fleet {
-    truth: Arc<MemoryStore>,
+/// Processes that live at once.
+const PROCESSES: usize = 4;
+
+/// What processes have in common. Cheap to clone.
+#[derive(Clone)]
+pub struct Shared {
+    pub scene: Scene,
+    pub truth: Arc<Truth>,
+    pub works: Arc<Works>,
     pub feed: Arc<SimFeed>,
-    pub executors: Arc<SimExecutors>,
-    clock: Arc<SimClock>,
-    ids: Arc<SimIds>,
+    pub ids: Arc<SimIds>,
     queue: Arc<SimQueue>,
-    dead: Arc<Mutex<BTreeSet<WorkerId>>>,
-    rng: Arc<Mutex<Rng>>,
-    faults: Arc<Mutex<Faults>>,
-    processes: Vec<Process>,
-    /// Frozen ones go on and find themselves fenced.
-    zombies: Vec<Process>,
+    /// How leases are kept; `None` where locks say who is dead.
+    pub lease: Option<LeaseConfig>,
+    /// Whose lock is free, and in which data folder.
+    pub dead: Arc<Mutex<BTreeMap<WorkerId, usize>>>,
+    hosts: Arc<AtomicUsize>,
 }
 
-struct Process {
-    worker: WorkerId,
-    handoff: Handoff,
-    tasks: JoinSet<()>,
-}
-
-impl Fleet {
-    pub fn new(seed: u64) -> Fleet {
-        let rng = Arc::new(Mutex::new(Rng(!seed)));
-        let faults = Arc::new(Mutex::new(Faults::default()));
-        let truth = Arc::new(MemoryStore::new());
-        Fleet {
-            feed: Arc::default(),
-            executors: Arc::new(SimExecutors::new(truth.clone(), rng.clone())),
-            clock: Arc::default(),
-            ids: Arc::default(),
-            queue: Arc::new(SimQueue::new(rng.clone(), faults.clone())),
-            dead: Arc::default(),
-            truth,
-            rng,
-            faults,
-            processes: Vec::new(),
-            zombies: Vec::new(),
-        }
+impl Shared {
+    pub fn next_host(&self) -> usize {
+        self.hosts.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub fn truth(&self) -> &dyn Store {
-        &*self.truth
+    /// The lock of its worker is free.
+    fn bury(&self, process: &Process) {
+        let dead = process.worker().map(|worker| (worker, process.host.place));
+        self.dead.lock().unwrap().extend(dead);
     }
 
-    pub fn faults(&self) -> Faults {
-        self.faults.lock().unwrap().clone()
-    }
-
-    /// The service as a client sees it: its store does not fail.
-    pub fn service(&self) -> Runs {
-        Runs::new(self.world(self.truth.clone()), TenantId::DEFAULT)
-    }
-
-    /// The service inside the newest process: its runs may go the short way.
-    pub fn inside(&self) -> Runs {
-        let handoff = self.processes.last().map(|process| process.handoff.clone()).unwrap_or_default();
-        self.service().hand_to(handoff)
-    }
-
-    fn world(&self, store: Arc<dyn Store>) -> World {
+    pub fn world(&self, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> World {
         World {
             archives: Archives::default(),
             segments: Segments::default(),
@@ -91,11 +65,11 @@ impl Fleet {
             queue: self.queue.clone(),
             feed: self.feed.clone(),
             spool: Arc::new(SimRest),
-            clock: self.clock.clone(),
+            clock,
             ids: self.ids.clone(),
             secrets: Arc::new(SimRest),
             masks: Arc::new(SimRest),
-            executors: self.executors.clone(),
+            executors: Arc::new(SimRest),
             workspaces: Arc::new(SimRest),
             snapshots: None,
             bundles: Arc::new(SimRest),
@@ -103,92 +77,196 @@ impl Fleet {
             limits: Limits { slots: 3, grace: Duration::from_millis(20), patient: true, ..Limits::default() },
         }
     }
+}
 
-    pub fn start_process(&mut self) {
-        let worker = self.ids.worker_id();
-        let store = Arc::new(FaultyStore::new(self.truth.clone(), self.rng.clone(), self.faults.clone()));
-        let world = self.world(store);
-        let tracker = TaskTracker::new();
-        let committer = Committer::start(&world.store, 2, &tracker);
-        let owner = Owner::new(world.clone(), committer, worker);
-        let liveness = Arc::new(SimLiveness { store: world.store.clone(), dead: self.dead.clone(), own: worker });
-        let mut tasks = JoinSet::new();
-        tasks.spawn(Reaper::new(world.clone(), liveness).run(CancellationToken::new()));
-        tasks.spawn(Attendant::new(world.clone(), worker).giving_back().run(CancellationToken::new()));
-        let handoff = Handoff::default();
-        let slots = Arc::new(Semaphore::new(2));
-        let arrivals = handoff.open(Lane::A, owner.clone(), slots.clone());
-        tasks.spawn(lane(world, owner, worker, arrivals, slots));
-        self.processes.push(Process { worker, handoff, tasks });
+pub struct Fleet {
+    pub shared: Shared,
+    processes: Vec<Process>,
+    /// Those that everybody thinks dead, and that go on.
+    zombies: Vec<Process>,
+    /// After a step of the database's clock: sweeps that have not seen it before cannot know of it.
+    no_start_before: Option<Instant>,
+}
+
+impl Fleet {
+    pub fn new(scene: Scene, lease: Option<LeaseConfig>) -> Fleet {
+        let truth = Arc::new(Truth::new(scene.clone(), lease.map(|config| config.lease)));
+        let budget = lease.map(|config| config.budget).unwrap_or_default();
+        let shared = Shared {
+            works: Arc::new(Works::new(truth.clone(), budget)),
+            truth,
+            feed: Arc::default(),
+            ids: Arc::default(),
+            queue: Arc::new(SimQueue::new(scene.clone())),
+            scene,
+            lease,
+            dead: Arc::default(),
+            hosts: Arc::default(),
+        };
+        Fleet { shared, processes: Vec::new(), zombies: Vec::new(), no_start_before: None }
     }
 
+    pub fn truth(&self) -> &dyn Store {
+        &*self.shared.truth.store
+    }
+
+    /// The service as a client sees it: its store does not fail.
+    pub fn service(&self) -> Runs {
+        Runs::new(
+            self.shared.world(self.shared.truth.store.clone(), self.shared.truth.clock.clone()),
+            TenantId::DEFAULT,
+        )
+    }
+
+    /// The service inside the newest process that goes on: its runs may go the short way.
+    pub fn inside(&self) -> Runs {
+        let newest = self.processes.iter().rev().find(|process| !process.host.stands_still());
+        self.service().hand_to(newest.map(|process| process.handoff.clone()).unwrap_or_default())
+    }
+
+    pub fn start_process(&mut self) {
+        let may = self.no_start_before.is_none_or(|at| at <= Instant::now());
+        if may && self.processes.len() < PROCESSES {
+            // The last one to sweep must not be missed for long.
+            let sweeps = self.shared.scene.one_in(2) || !self.processes.iter().any(|process| process.sweeps);
+            self.processes.push(Process::start(&self.shared, sweeps));
+        }
+    }
+
+    /// Somebody always starts a process again.
     pub fn keep_alive(&mut self) {
-        if self.processes.is_empty() {
+        self.processes.retain(|process| !process.host.is_dead());
+        if !self.processes.iter().any(|process| process.sweeps) {
             self.start_process();
         }
     }
 
-    /// SIGKILL: its tasks are gone, what its committer had queued may still be written.
+    fn pick(&self, rng: &mut Rng) -> Option<usize> {
+        (!self.processes.is_empty()).then(|| rng.below(self.processes.len()))
+    }
+
+    /// SIGKILL: what it has sent may still be written.
     pub fn kill_one(&mut self, rng: &mut Rng) {
-        if let Some(process) = self.take(rng) {
-            self.faults.lock().unwrap().kills += 1;
-            drop(process.tasks);
-        }
+        let Some(at) = self.pick(rng) else { return };
+        let process = self.processes.swap_remove(at);
+        self.shared.scene.faults().kills += 1;
+        self.shared.scene.tell(|| format!("host {} is killed", process.host.name));
+        self.shared.bury(&process);
     }
 
-    /// SIGSTOP for longer than the lease, then SIGCONT: everyone thinks it dead, and it goes on.
-    pub fn freeze_one(&mut self, rng: &mut Rng) {
-        if let Some(process) = self.take(rng) {
-            self.faults.lock().unwrap().freezes += 1;
-            self.zombies.push(process);
-        }
+    /// Everyone thinks it dead, and it goes on. A lock does not do that; what comes after is fenced all the same.
+    fn mistake_for_dead(&mut self, at: usize) {
+        let process = self.processes.swap_remove(at);
+        self.shared.scene.faults().mistaken_deaths += 1;
+        self.shared.bury(&process);
+        self.zombies.push(process);
     }
 
-    fn take(&mut self, rng: &mut Rng) -> Option<Process> {
-        if self.processes.is_empty() {
-            return None;
+    /// SIGSTOP, and SIGCONT before or after its lease is over.
+    pub fn stop_one(&mut self, rng: &mut Rng) {
+        let Some(at) = self.pick(rng) else { return };
+        let Some(LeaseConfig { lease, .. }) = self.shared.lease else { return self.mistake_for_dead(at) };
+        let (host, scene) = (self.processes[at].host.clone(), &self.shared.scene);
+        if host.is_stopped() {
+            return;
         }
-        let process = self.processes.swap_remove(rng.below(self.processes.len()));
-        self.dead.lock().unwrap().insert(process.worker);
-        Some(process)
+        let span = if rng.one_in(2) {
+            scene.faults().short_stops += 1;
+            scene.span(lease)
+        } else {
+            scene.faults().long_stops += 1;
+            lease + scene.span(lease * 2)
+        };
+        scene.tell(|| format!("host {} is stopped for {span:?}", host.name));
+        host.stop();
+        let teller = scene.clone();
+        scene.outside.spawn(async move {
+            tokio::time::sleep(span).await;
+            teller.tell(|| format!("host {} goes on", host.name));
+            host.go_on();
+        });
     }
 
+    /// The line to the store is cut or holds everything back, for less or more than a lease.
+    pub fn break_line(&mut self, rng: &mut Rng) {
+        let (Some(at), Some(LeaseConfig { lease, .. })) = (self.pick(rng), self.shared.lease) else { return };
+        let (host, scene) = (self.processes[at].host.clone(), &self.shared.scene);
+        if host.line() != Line::Open {
+            return;
+        }
+        let line = rng.pick(&[Line::Cut, Line::Stalled]);
+        match line {
+            Line::Cut => scene.faults().cuts += 1,
+            _ => scene.faults().stalls += 1,
+        }
+        let span = scene.span(lease * 2);
+        scene.tell(|| format!("the line of host {} is {line:?} for {span:?}", host.name));
+        host.set_line(line);
+        let teller = scene.clone();
+        scene.outside.spawn(async move {
+            tokio::time::sleep(span).await;
+            teller.faults().heals += 1;
+            teller.tell(|| format!("the line of host {} is open", host.name));
+            host.set_line(Line::Open);
+        });
+    }
+
+    pub fn drain_one(&mut self, rng: &mut Rng) {
+        let Some(at) = self.pick(rng) else { return };
+        self.shared.scene.faults().drains += 1;
+        self.shared.scene.tell(|| format!("host {} is drained", self.processes[at].host.name));
+        self.processes[at].drain();
+    }
+
+    /// Sets the clock: the one that all have, or that of the database.
     pub fn jump_clock(&mut self, rng: &mut Rng) {
-        self.faults.lock().unwrap().clock_jumps += 1;
-        self.clock.jump(i64::try_from(rng.below(6_000)).unwrap() - 2_000);
+        let Some(LeaseConfig { lease, .. }) = self.shared.lease else {
+            self.shared.scene.faults().clock_jumps += 1;
+            return self.shared.truth.clock.jump(i64::try_from(rng.below(6_000)).unwrap() - 2_000);
+        };
+        let knows = |process: &Process| !process.sweeps || process.host.has_looked();
+        if self.shared.truth.has_stepped_lately() || !self.processes.iter().all(knows) {
+            return;
+        }
+        let failover = rng.one_in(2);
+        let millis = i64::try_from(rng.below(40_000)).unwrap() - 20_000;
+        let mut faults = self.shared.scene.faults();
+        if failover {
+            faults.failovers += 1;
+        } else {
+            faults.database_clock_steps += 1;
+        }
+        drop(faults);
+        self.shared.scene.tell(|| format!("the clock of the database jumps by {millis} ms, failover: {failover}"));
+        self.shared.truth.step(millis, failover);
+        self.no_start_before = Some(Instant::now() + lease + Duration::from_secs(1));
     }
 
-    /// Lets zombies try their late writes.
+    /// Everything is repaired: those that were stopped go on and try their late writes, and whoever lives is a worker
+    /// again.
     pub async fn settle(&mut self) {
-        tokio::time::sleep(Duration::from_secs(30)).await;
+        self.repair();
+        let lease = self.shared.lease.map_or(Duration::from_secs(10), |config| config.lease);
+        tokio::time::sleep(lease * 2 + Duration::from_secs(10)).await;
+        self.processes.retain(|process| !process.host.is_dead());
+        for process in self.processes.iter().filter(|_| self.shared.lease.is_some()) {
+            match process.worker() {
+                Some(worker) if self.shared.truth.holds_lease(worker) => {}
+                worker => self
+                    .shared
+                    .scene
+                    .wrong(format_args!("host {} is not a worker again: {worker:?}", process.host.name)),
+            }
+        }
         self.zombies.clear();
         self.processes.clear();
     }
-}
 
-/// A lane: claims, and owns each run in a task of its own. Ends with the process.
-async fn lane(world: World, owner: Owner, worker: WorkerId, mut arrivals: Arrivals, slots: Arc<Semaphore>) {
-    let mut owned = JoinSet::new();
-    let bell = world.queue.listen(Lane::A);
-    loop {
-        if let Ok(slot) = slots.clone().try_acquire_owned() {
-            let request = ClaimRequest { worker, lane: Lane::A, limit: 1, now: world.clock.now() };
-            let rows = world.store.claim(&request).await.unwrap_or_default();
-            arrivals.set_drained(rows.is_empty());
-            if let Some(row) = rows.into_iter().next() {
-                let owner = owner.clone();
-                owned.spawn(async move { (owner.own(row).await, slot) });
-                continue;
-            }
-        }
-        while owned.try_join_next().is_some() {}
-        tokio::select! {
-            biased;
-            Some((born, slot)) = arrivals.next() => {
-                let owner = owner.clone();
-                owned.spawn(async move { (owner.own(Claim::Born(born)).await, slot) });
-            }
-            _ = tokio::time::timeout(Duration::from_secs(1), bell.heard()) => {}
+    /// Nothing is stopped or cut any more.
+    pub fn repair(&mut self) {
+        for process in &self.processes {
+            process.host.go_on();
+            process.host.set_line(Line::Open);
         }
     }
 }

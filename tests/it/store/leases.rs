@@ -130,16 +130,18 @@ pub async fn workers_are_listed_with_what_they_do(world: &World) {
         row: worker(W1),
         beat_at,
         beat_age: page.items[0].beat_age,
-        has_lease: true,
+        lease_until: page.items[0].lease_until,
         is_expired: false,
         running: 1,
     };
     assert_eq!(page.items, [first]);
     assert!(page.items[0].beat_age < Duration::from_secs(30));
+    let lease = page.items[0].lease_until.unwrap().since(beat_at);
+    assert!(lease.abs_diff(LONG.unwrap()) < Duration::from_secs(1), "{lease:?}");
     let rest = world.b.workers(TENANT, Some(W1), 1).await.unwrap();
     assert!(!rest.more);
     assert_eq!(rest.items.len(), 1);
-    assert!(!rest.items[0].has_lease && !rest.items[0].is_expired);
+    assert!(!rest.items[0].has_lease() && !rest.items[0].is_expired);
     second.started_at = rest.items[0].row.started_at;
     assert_eq!(rest.items[0].row, second);
     assert!(world.b.workers(TENANT, Some(W2), 10).await.unwrap().items.is_empty());

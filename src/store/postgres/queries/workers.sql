@@ -3,7 +3,7 @@ SELECT
     w.id, w.tenant_id, w.host, w.pid, w.version, w.started_at, w.lanes, w.slots, w.labels::text AS labels, w.draining,
     w.beat_at,
     greatest((extract(epoch FROM t.now - w.beat_at) * 1000000)::bigint, 0) AS beat_age,
-    w.lease_until IS NOT NULL AS has_lease,
+    w.lease_until,
     w.lost_at IS NOT NULL OR coalesce(w.lease_until < t.now, false) AS is_expired,
     (SELECT count(*) FROM runs WHERE claimed_by = w.id AND ended_at IS NULL) AS running
 FROM workers AS w CROSS JOIN (SELECT clock_timestamp() AS now) AS t

@@ -2,7 +2,7 @@
 SELECT
     w.id, w.tenant_id, w.host, w.pid, w.version, w.started_at, w.lanes, w.slots, w.labels, w.draining, w.beat_at,
     max(t.now - w.beat_at, 0) AS beat_age,
-    w.lease_until IS NOT NULL AS has_lease,
+    w.lease_until,
     w.lost_at IS NOT NULL OR coalesce(w.lease_until < t.now, false) AS is_expired,
     (SELECT count(*) FROM runs WHERE claimed_by = w.id AND ended_at IS NULL) AS running
 FROM workers AS w CROSS JOIN (SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER) * 1000 AS now) AS t
