@@ -10,7 +10,7 @@
 //! anybody else, and nobody waits for Redis. Rings that come while one is being told are told together.
 //!
 //! apalis-redis is a transport here and no more. Retries, delays and results are in the store, and its own forms of
-//! them do not know who owns a run; docs/decisions/0012 lists what was found out about it and what is done.
+//! them do not know who owns a run; docs/decisions/0013 lists what was found out about it and what is done.
 
 mod garbage;
 mod hearing;
