@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::scene::Scene;
 use crate::{
-    model::{Category, Digest, Event, Failure, Lane, RunId, SessionId, TenantId, WorkerId},
+    model::{Category, Digest, Epoch, Event, Failure, Lane, RunId, SessionId, TenantId, WorkerId},
     ports::{
         Announcements, BundleError, Bundles, Doorbell, Executor, Executors, Feed, Ids, Liveness, Mask, MaskStream,
         Masks, Queue, SecretError, SecretValue, Secrets, Spool, Store, StoreError, Subscription, Workspaces,
