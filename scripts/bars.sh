@@ -118,10 +118,28 @@ fleet() {
   bench up 'worker_resident_mib <= 40' up
   bench http 'steps_per_s >= 15000' http
   bench queries 'status_p99_ms <= 25 and list_worst_p99_ms <= 50 and list_together_worst_p99_ms <= 100 and executed_steps_per_s >= 1900' queries
+  with_redis
   unset DATABASE_URL
   ./scripts/postgres.sh stop "$server"
   trap - EXIT
   rm -rf -- "$folder"
+}
+
+# What goes through Redis between the processes of a fleet.
+with_redis() {
+  local port server
+  port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+  redis-server --bind 127.0.0.1 --port "$port" --save '' --appendonly yes --appendfsync everysec --dir "$folder" >/dev/null &
+  server=$!
+  export REDIS_URL=redis://127.0.0.1:$port
+  until redis-cli -p "$port" ping >/dev/null 2>&1; do sleep 0.1; done
+  bench 'redis pickup' 'p50_ms <= 1.8 and p95_ms <= 4' pickup
+  bench 'redis sse' 'p95_ms <= 10' sse
+  bench 'redis subs' 'p95_ms <= 100 and kib_each <= 64' subscribers
+  bench 'redis resume' 'growth_mib <= 50 and plain_lost_chunks == 0' resume
+  unset REDIS_URL
+  kill "$server"
+  wait "$server" || true
 }
 
 faults() {

@@ -129,6 +129,9 @@ fn a_fleet_with_a_redis() {
     assert_eq!(report["events"], 50);
     // The look into the store takes up to 250 ms.
     assert!(figure(&report, "p50_ms") < 100.0, "{report}");
+    // A client that hangs up and comes back, also over the death of the server.
+    let report = bench_on(&on, ["resume", "--events", "2000", "--reconnects", "10"]);
+    assert_eq!((&report["plain_lost_chunks"], &report["killed_lost_chunks"]), (&0.into(), &0.into()), "{report}");
     let left: Vec<String> = runtime.block_on(redis.ask("KEYS *"));
     assert!(left.iter().all(|key| key == "core:apalis:queues:list"), "{left:?}");
 }
