@@ -22,11 +22,11 @@ mod work;
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use serde_json::Map;
-use tokio::time::Instant;
+use tokio::{sync::oneshot, time::Instant};
 
 use self::{
     check::check_run,
-    fleet::Fleet,
+    fleet::{Fleet, open_runs, runs_of},
     scene::{Faults, Scene},
 };
 use crate::{
@@ -35,8 +35,9 @@ use crate::{
         Verdict,
         testing::{Rng, generated_plan},
     },
-    model::{RunId, RunStatus, TenantId},
-    ports::{RunFilter, Trigger},
+    model::{RunId, RunStatus},
+    ports::Trigger,
+    runbook::Plan,
 };
 
 /// Seeds played by the normal test run, and by a soak.
@@ -125,11 +126,15 @@ struct Play {
     rng: Rng,
     scene: Scene,
     fleet: Fleet,
+    /// What is still to be asked for, and what was and has no answer.
+    plans: Vec<Arc<Plan>>,
+    asked: Option<(Arc<Plan>, oneshot::Receiver<bool>)>,
 }
 
 impl Play {
     fn new(seed: u64, scene: Scene) -> Play {
-        Play { rng: Rng(seed), fleet: Fleet::new(scene.clone(), lease(seed)), scene }
+        let fleet = Fleet::new(scene.clone(), lease(seed));
+        Play { rng: Rng(seed), fleet, scene, plans: Vec::new(), asked: None }
     }
 
     async fn play_out(mut self) -> Played {
@@ -137,9 +142,13 @@ impl Play {
         for _ in 0..=self.rng.below(2) {
             self.fleet.start_process();
         }
-        self.submit().await;
-        while !self.open_runs().await.is_empty() {
+        self.plans = (0..=self.rng.below(3)).map(|_| Arc::new(generated_plan(&mut self.rng))).collect();
+        // Let a process come up, so that the short way is open.
+        tokio::time::sleep(Duration::from_millis(self.rng.below(20) as u64)).await;
+        self.submit();
+        while !self.is_done().await {
             tokio::time::sleep(self.pause()).await;
+            self.submit();
             if started.elapsed() < DISTURBED {
                 self.disturb().await;
             } else {
@@ -150,18 +159,36 @@ impl Play {
             self.scene.assert_right();
         }
         self.fleet.settle().await;
+        // Runs may have been created by requests that were held back until then.
+        while !self.is_done().await {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            self.fleet.keep_alive();
+            self.answer().await;
+        }
+        self.fleet.end();
         self.scene.assert_right();
         let mut runs = Vec::new();
-        for run in self.runs(&[]).await {
+        for run in runs_of(self.fleet.truth(), &[]).await {
             runs.push(check_run(&self.fleet, run).await);
         }
         let faults = self.scene.faults().clone();
         Played { faults, runs }
     }
 
-    async fn submit(&mut self) {
-        let plans: Vec<_> = (0..=self.rng.below(3)).map(|_| Arc::new(generated_plan(&mut self.rng))).collect();
-        for plan in &plans {
+    /// One request at a time. What was not answered well is asked for again.
+    fn submit(&mut self) {
+        if let Some((plan, answer)) = &mut self.asked {
+            match answer.try_recv() {
+                Ok(true) => {}
+                Err(oneshot::error::TryRecvError::Empty) => return,
+                Ok(false) | Err(oneshot::error::TryRecvError::Closed) => {
+                    self.scene.faults().asked_again += 1;
+                    self.plans.push(plan.clone());
+                }
+            }
+        }
+        self.asked = None;
+        if let Some(plan) = self.plans.pop() {
             let trigger = Trigger { kind: "manual".into(), actor: "ann".into() };
             let submission = Submission {
                 plan: plan.clone(),
@@ -170,10 +197,16 @@ impl Play {
                 trigger,
                 wishes: Wishes::default(),
             };
-            // Let a process come up, so that the short way is open.
-            tokio::time::sleep(Duration::from_millis(self.rng.below(20) as u64)).await;
-            self.fleet.inside().submit(&[submission], None).await.unwrap();
+            match self.fleet.submit(submission) {
+                Some(answer) => self.asked = Some((plan, answer)),
+                None => self.plans.push(plan),
+            }
         }
+    }
+
+    /// Whether everything that was asked for is there and has ended.
+    async fn is_done(&self) -> bool {
+        self.plans.is_empty() && self.asked.is_none() && self.open_runs().await.is_empty()
     }
 
     /// Mostly a moment, now and then as long as a part of a lease.
@@ -182,14 +215,8 @@ impl Play {
         Duration::from_millis(least + self.rng.below(range) as u64)
     }
 
-    async fn runs(&self, status: &[RunStatus]) -> Vec<RunId> {
-        let filter = RunFilter { status: status.to_vec(), limit: 100, ..RunFilter::default() };
-        let page = self.fleet.truth().runs(TenantId::DEFAULT, &filter).await.unwrap();
-        page.items.into_iter().map(|row| row.id).collect()
-    }
-
     async fn open_runs(&self) -> Vec<RunId> {
-        self.runs(&[RunStatus::Queued, RunStatus::Claimed, RunStatus::Running]).await
+        open_runs(self.fleet.truth()).await
     }
 
     /// Something happens from outside.

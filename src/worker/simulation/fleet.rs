@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     host::Line,
@@ -20,10 +20,10 @@ use super::{
     work::Works,
 };
 use crate::{
-    control::{Archives, LeaseConfig, Limits, Plans, Runs, Segments, Signals, World},
+    control::{Archives, LeaseConfig, Limits, Plans, Runs, Segments, Signals, Submission, World},
     engine::testing::Rng,
-    model::{TenantId, WorkerId},
-    ports::{Clock, Store},
+    model::{RunId, RunStatus, TenantId, WorkerId},
+    ports::{Clock, RunFilter, Store},
 };
 
 /// Processes that live at once.
@@ -118,10 +118,9 @@ impl Fleet {
         )
     }
 
-    /// The service inside the newest process that goes on: its runs may go the short way.
-    pub fn inside(&self) -> Runs {
-        let newest = self.processes.iter().rev().find(|process| !process.host.stands_still());
-        self.service().hand_to(newest.map(|process| process.handoff.clone()).unwrap_or_default())
+    /// Asks the newest process for a run, which may go the short way; if there is one.
+    pub fn submit(&mut self, submission: Submission) -> Option<oneshot::Receiver<bool>> {
+        self.processes.last_mut().map(|process| process.submit(submission))
     }
 
     pub fn start_process(&mut self) {
@@ -136,6 +135,7 @@ impl Fleet {
     /// Somebody always starts a process again.
     pub fn keep_alive(&mut self) {
         self.processes.retain(|process| !process.host.is_dead());
+        self.zombies.retain(|process| !process.host.is_dead());
         if !self.processes.iter().any(|process| process.sweeps) {
             self.start_process();
         }
@@ -258,6 +258,10 @@ impl Fleet {
                     .wrong(format_args!("host {} is not a worker again: {worker:?}", process.host.name)),
             }
         }
+    }
+
+    /// Everything is killed.
+    pub fn end(&mut self) {
         self.zombies.clear();
         self.processes.clear();
     }
@@ -269,4 +273,16 @@ impl Fleet {
             process.host.set_line(Line::Open);
         }
     }
+}
+
+/// The runs that have not ended.
+pub async fn open_runs(truth: &dyn Store) -> Vec<RunId> {
+    runs_of(truth, &[RunStatus::Queued, RunStatus::Claimed, RunStatus::Running]).await
+}
+
+/// The runs of these statuses; of all, if there are none.
+pub async fn runs_of(truth: &dyn Store, status: &[RunStatus]) -> Vec<RunId> {
+    let filter = RunFilter { status: status.to_vec(), limit: 100, ..RunFilter::default() };
+    let page = truth.runs(TenantId::DEFAULT, &filter).await.unwrap();
+    page.items.into_iter().map(|row| row.id).collect()
 }

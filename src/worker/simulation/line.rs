@@ -125,7 +125,7 @@ impl Store for LineStore {
 
     async fn create_runs(&self, runs: &[NewRun], idempotency: Option<&Idempotency>) -> Result<Creation, StoreError> {
         let (runs, idempotency) = (runs.to_vec(), idempotency.cloned());
-        self.send(false, |truth| async move { truth.store.create_runs(&runs, idempotency.as_ref()).await }).await
+        self.write(|truth| async move { truth.store.create_runs(&runs, idempotency.as_ref()).await }).await
     }
 
     async fn claim(&self, request: &ClaimRequest) -> Result<Vec<RunRow>, StoreError> {

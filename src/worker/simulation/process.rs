@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Semaphore, task::JoinSet};
+use tokio::{
+    sync::{Semaphore, oneshot},
+    task::JoinSet,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -17,7 +20,7 @@ use super::{
     work::{SimExecutors, Supervisor},
 };
 use crate::{
-    control::{Attendant, Committer, Fence, Handoff, Heart, Heritage, Leases, Owner, Reaper, World},
+    control::{Attendant, Committer, Fence, Handoff, Heart, Heritage, Leases, Owner, Reaper, Runs, Submission, World},
     model::{Lane, Micros, TenantId, WorkerId},
     ports::{Clock, Ids, Liveness, Store, StoreTime, WorkerRow},
     system::OffsetClock,
@@ -40,20 +43,13 @@ pub struct Process {
     /// Who it is now; nobody before its first beat was answered.
     worker: Arc<Mutex<Option<WorkerId>>>,
     drain: CancellationToken,
+    world: World,
     tasks: JoinSet<()>,
 }
 
 impl Process {
     pub fn start(shared: &Shared, sweeps: bool) -> Process {
         let host = Arc::new(Host::new(shared.next_host(), |n| shared.scene.below(n)));
-        let mut process = Process {
-            host: host.clone(),
-            handoff: Handoff::default(),
-            sweeps,
-            worker: Arc::default(),
-            drain: CancellationToken::new(),
-            tasks: JoinSet::new(),
-        };
         shared.scene.tell(|| format!("host {} starts{}", host.name, if sweeps { ", with sweeps" } else { "" }));
         let store: Arc<dyn Store> = Arc::new(LineStore::new(host.clone(), shared.truth.clone()));
         let time = shared.lease.map(|_| Arc::new(OffsetClock::over(Boot(host.clone()), host.wall)));
@@ -62,6 +58,15 @@ impl Process {
             None => shared.truth.clock.clone(),
         };
         let world = shared.world(store, clock);
+        let mut process = Process {
+            host: host.clone(),
+            handoff: Handoff::default(),
+            sweeps,
+            worker: Arc::default(),
+            drain: CancellationToken::new(),
+            world: world.clone(),
+            tasks: JoinSet::new(),
+        };
         let keeper = Keeper {
             shared: shared.clone(),
             host: host.clone(),
@@ -88,6 +93,17 @@ impl Process {
 
     pub fn worker(&self) -> Option<WorkerId> {
         *self.worker.lock().unwrap()
+    }
+
+    /// A client asks for a run; the answer is whether there is one. Without an answer there may be one.
+    pub fn submit(&mut self, submission: Submission) -> oneshot::Receiver<bool> {
+        let (answer, answered) = oneshot::channel();
+        let runs = Runs::new(self.world.clone(), TenantId::DEFAULT).hand_to(self.handoff.clone());
+        self.tasks.spawn(self.host.run(async move {
+            let created = runs.submit(&[submission], None).await;
+            let _ = answer.send(created.is_ok());
+        }));
+        answered
     }
 
     /// Hands back what is under way and ends.

@@ -39,6 +39,8 @@ faults! {
     after_write,
     refused,
     lost_claims,
+    /// A request for a run had no good answer.
+    asked_again,
     full,
     lost_rings,
     doubled_rings,
