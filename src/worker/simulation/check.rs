@@ -8,7 +8,7 @@ use std::{
 use super::fleet::Fleet;
 use crate::{
     engine::{Event, Fact, Run, Stage},
-    model::{Attempt, RunId, RunStatus, StepIx, TenantId},
+    model::{Attempt, RunId, RunStatus, StepIx, TenantId, WaitingOn},
     ports::StoredEvent,
     runbook::Plan,
 };
@@ -51,6 +51,9 @@ pub async fn check_run(fleet: &Fleet, id: RunId) -> (RunStatus, u64) {
     }
 
     check_attempts(id, &facts);
+    check_waits(id, &facts);
+    let is_nap = |fact: &&Fact| matches!(fact.event, Event::RunParked { waiting_on: WaitingOn::Timer });
+    fleet.shared.scene.faults().naps += u32::try_from(facts.iter().filter(is_nap).count()).unwrap();
 
     // Effects: every attempt that was executed had been committed, and none was executed twice.
     for ((run, step, attempt), times) in fleet.shared.works.executed() {
@@ -69,6 +72,31 @@ pub async fn check_run(fleet: &Fleet, id: RunId) -> (RunStatus, u64) {
         assert_eq!((&row.kind, &row.data, row.prev), (&shown.event, &shown.data, shown.prev), "{id}: shown as stored");
     }
     (status, trace(&stored))
+}
+
+/// A wait lasts its time, is recorded once, and ends.
+fn check_waits(id: RunId, facts: &[Fact]) {
+    let mut until = BTreeMap::new();
+    for Fact { at, event } in facts {
+        match event {
+            Event::StepWaiting { step, until: time, .. } => {
+                assert!(until.insert(*step, *time).is_none(), "{id}: {step:?} waits, and begins to wait again");
+            }
+            Event::StepSucceeded { step, .. } => {
+                let time = until.remove(step);
+                assert!(time.is_none_or(|time| time <= *at), "{id}: {step:?} did not wait long enough");
+            }
+            Event::StepStarted { step, .. } => {
+                assert!(!until.contains_key(step), "{id}: {step:?} began again while it waited");
+            }
+            // A timeout of the attempt, a cancel, the end of the run.
+            Event::StepFailed { step, .. } | Event::StepRetrying { step, .. } | Event::StepCancelled { step, .. } => {
+                until.remove(step);
+            }
+            _ => {}
+        }
+    }
+    assert!(until.is_empty(), "{id}: nobody waits any more");
 }
 
 /// Each attempt begins once and ends once.

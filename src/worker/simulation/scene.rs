@@ -68,6 +68,8 @@ faults! {
     burials,
     /// Runs that went to somebody who lives where their worker died.
     inherited,
+    /// A run gave up its owner until a time, and was woken.
+    naps,
     fenced_commits,
     /// Something of a step was still under way when its worker's lease ran out.
     ended_by_deadline,
