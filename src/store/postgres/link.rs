@@ -31,8 +31,9 @@ const RETRIES: [Duration; 5] = [
 /// given up: a peer that has vanished says nothing at all.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Plans are kept otherwise, even of statements that have no name.
-const PLANNED_ANEW: &str = "SET LOCAL plan_cache_mode = force_custom_plan";
+/// Plans are kept otherwise, even of statements that have no name. And what is planned anew reads the newest of a range
+/// until it has enough: not all of it, to be sorted, because the planner has heard that it is short.
+const PLANNED_ANEW: &str = "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_bitmapscan = off";
 
 /// What became of a statement that was sent once or more often.
 pub(super) struct Sent {
