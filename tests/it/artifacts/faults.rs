@@ -23,16 +23,16 @@ struct Broken {
 }
 
 impl Broken {
+    /// One that gives up soon.
     async fn new() -> Broken {
+        Broken::with(Duration::from_secs(1), Duration::from_secs(2)).await
+    }
+
+    async fn with(timeout: Duration, patience: Duration) -> Broken {
         let port = std::thread::spawn(server::port).join().unwrap();
         let proxy = Proxy::before(port).await;
         let direct = server::config(port);
-        let limits = ObjectConfig {
-            timeout: Duration::from_secs(1),
-            patience: Duration::from_secs(2),
-            variables: server::variables(proxy.port),
-            ..direct.clone()
-        };
+        let limits = ObjectConfig { timeout, patience, variables: server::variables(proxy.port), ..direct.clone() };
         let store = Arc::new(ObjectArtifacts::new(&limits).unwrap());
         Broken { proxy, store, direct: ObjectArtifacts::new(&direct).unwrap() }
     }
@@ -73,7 +73,8 @@ async fn a_store_that_is_away_is_told_and_comes_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_short_absence_is_not_noticed() {
-    let broken = Broken::new().await;
+    // The store may be slow besides, where much is tested at once.
+    let broken = Broken::with(Duration::from_secs(10), Duration::from_secs(30)).await;
     broken.proxy.set_away(true);
     let (written, ()) = tokio::join!(broken.write("run/a", 10), async {
         tokio::time::sleep(Duration::from_millis(500)).await;
