@@ -6,7 +6,7 @@
 //!
 //! Requests have time limits and are tried again; credentials come from the caller and appear in no message.
 
-use std::{fmt, path::Path, sync::Arc, time::Duration};
+use std::{error::Error as _, fmt, path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -15,7 +15,7 @@ use object_store::{
     BackoffConfig, ClientOptions, GetOptions, MultipartUpload, ObjectStore, ObjectStoreExt as _, PutPayload,
     RetryConfig,
     aws::{AmazonS3Builder, AmazonS3ConfigKey},
-    client::{HttpClient, HttpConnector},
+    client::{HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService},
     path::Path as Key,
 };
 use sha2::{Digest as _, Sha256};
@@ -408,8 +408,32 @@ impl HttpConnector for Connector {
             .build();
         let client =
             client.map_err(|error| object_store::Error::Generic { store: "S3", source: error.without_url().into() })?;
-        Ok(HttpClient::new(client))
+        Ok(HttpClient::new(Client(client)))
     }
+}
+
+/// Says of a request that never left that it may be sent again.
+#[derive(Debug)]
+struct Client(reqwest::Client);
+
+#[async_trait]
+impl HttpService for Client {
+    async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        let answer = HttpService::call(&self.0, request).await;
+        answer.map_err(|error| if never_left(&error) { HttpError::new(HttpErrorKind::Request, error) } else { error })
+    }
+}
+
+/// The store closed a connection just as it was to be used again.
+fn never_left(error: &HttpError) -> bool {
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        if inner.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled) {
+            return true;
+        }
+        cause = inner.source();
+    }
+    false
 }
 
 /// Tells errors without the credentials, which a store may repeat in its answer.
