@@ -119,13 +119,13 @@ impl Link {
         let acquired = Instant::now();
         metrics::histogram!("opsroom_database_acquire_seconds").record(acquired - began);
         // Until the statement has its answer.
-        lent.in_transaction = !statement.persistent || self.pooled.load(Ordering::Relaxed);
+        lent.closes = !statement.persistent || self.pooled.load(Ordering::Relaxed);
         let run = self.run(lent.connection()?, statement, arguments);
         let rows = match tokio::time::timeout(self.patience, run).await {
             Ok(rows) => rows,
             Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no answer from the database").into()),
         };
-        lent.in_transaction = false;
+        lent.closes = false;
         metrics::histogram!("opsroom_database_statement_seconds").record(acquired.elapsed());
         if rows.as_ref().is_err_and(is_mixed_up) && !self.pooled.swap(true, Ordering::Relaxed) {
             tracing::warn!("a pooler changes server connections between transactions: nothing is prepared any more");

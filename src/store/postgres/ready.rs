@@ -42,12 +42,12 @@ pub(super) struct Lent<'a> {
     turn: Option<SemaphorePermit<'a>>,
     /// Dropped as it is, it is closed: a transaction that was begun would keep its locks until somebody comes back to
     /// the connection, and a caller that goes away half-way, as the client of a request may, cannot end it.
-    pub(super) in_transaction: bool,
+    pub(super) closes: bool,
 }
 
 impl<'a> Lent<'a> {
     fn new(connection: PoolConnection<Postgres>, taken_at: Instant, turn: SemaphorePermit<'a>) -> Lent<'a> {
-        Lent { connection: Some(connection), taken_at, turn: Some(turn), in_transaction: false }
+        Lent { connection: Some(connection), taken_at, turn: Some(turn), closes: false }
     }
 
     pub(super) fn connection(&mut self) -> Result<&mut PgConnection, sqlx::Error> {
@@ -56,13 +56,13 @@ impl<'a> Lent<'a> {
 
     /// Closes it at once, without a word to the server.
     pub(super) fn cut(mut self) {
-        self.in_transaction = true;
+        self.closes = true;
     }
 }
 
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
-        if let Some(connection) = self.connection.take().filter(|_| self.in_transaction) {
+        if let Some(connection) = self.connection.take().filter(|_| self.closes) {
             drop(connection.detach());
         }
     }
