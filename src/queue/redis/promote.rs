@@ -49,8 +49,8 @@ pub(super) fn channel(queue: &Config) -> String {
     format!("{}:wake", queue.active_jobs_list())
 }
 
-/// Moves what was pushed.
-pub(super) async fn promote(link: &mut impl ConnectionLike, queue: &Config) -> RedisResult<()> {
+/// Moves what was pushed; answers how many tasks.
+pub(super) async fn promote(link: &mut impl ConnectionLike, queue: &Config) -> RedisResult<u64> {
     let mut call = PROMOTE.key(queue.scheduled_jobs_set());
     call.key(queue.active_jobs_list()).key(queue.job_data_hash());
     call.arg(channel(queue)).arg(OUTSTANDING).arg(queue.job_meta_hash()).invoke_async(link).await

@@ -94,7 +94,14 @@ impl Pusher {
         // A bare number would be read as another type of id and would not be found again.
         let id = TaskId::from_string(format!("r{}:{}", self.config.name, self.pushed));
         let ring = serde_json::to_vec(&Ring { lane }).map_err(apalis_redis::Error::Json)?;
-        push_tasks(link, &queue, &[TaskBuilder::new(ring).task_id(id).build()]).await?;
-        Ok(promote(link, &queue).await?)
+        // Both are on their way before the first is answered: somebody waits at the other end.
+        let (tasks, mut behind) = ([TaskBuilder::new(ring).task_id(id).build()], link.clone());
+        let (pushed, moved) = tokio::join!(push_tasks(link, &queue, &tasks), promote(&mut behind, &queue));
+        pushed?;
+        if moved? == 0 {
+            // It was the quicker one, because the server had to be taught the other script first.
+            promote(link, &queue).await?;
+        }
+        Ok(())
     }
 }

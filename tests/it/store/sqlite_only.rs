@@ -223,6 +223,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
         include_str!("../../../migrations/sqlite/0009_segments.up.sql"),
         include_str!("../../../migrations/sqlite/0009_segments.down.sql"),
     ),
+    (
+        include_str!("../../../migrations/sqlite/0010_parts_by_trigger.up.sql"),
+        include_str!("../../../migrations/sqlite/0010_parts_by_trigger.down.sql"),
+    ),
 ];
 
 async fn schema(connection: &mut SqliteConnection) -> Vec<(String, String)> {

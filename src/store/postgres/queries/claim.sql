@@ -1,9 +1,16 @@
 -- $1 lane, $2 limit, $3 worker, $4 now, $5 the word `claimed`. MATERIALIZED, or the planner may look for more rows
 -- than the limit. A row that somebody has locked is passed over: two claims neither wait for each other nor get the
 -- same run.
-WITH next AS MATERIALIZED (
+--
+-- A claim waits for no disk. Nothing has begun by it: the first thing that an owner does is to commit what it has
+-- decided, which waits for the disk, and the log is written in order, so the claim is there by then. A server that
+-- crashes before has the run queued, and the owner, whose epoch it never heard of, is fenced.
+WITH lazily AS MATERIALIZED (
+    SELECT set_config('synchronous_commit', 'off', true)
+),
+next AS MATERIALIZED (
     SELECT key FROM runs
-    WHERE claimable AND lane = $1
+    WHERE claimable AND lane = $1 AND (SELECT true FROM lazily)
     ORDER BY priority DESC, created_at, id
     LIMIT $2
     FOR NO KEY UPDATE SKIP LOCKED

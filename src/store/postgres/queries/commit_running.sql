@@ -15,11 +15,12 @@ WITH held AS MATERIALIZED (
         id, epoch, worker, version, status, at, started_at, signals_applied, recoveries_applied, sequence_head,
         stamp_head, all_signals
     )
-    -- Not `=`: the row is found by its id, not in idx_runs_owner.
+    -- Neither `=` nor `IS NULL`: the row is found by its id, in no index of owned or live runs. While a table is small
+    -- the planner takes a walk through all of those for just as cheap.
     LEFT JOIN LATERAL (
         SELECT key FROM runs
         WHERE runs.id = b.id AND runs.epoch = b.epoch AND runs.claimed_by IS NOT DISTINCT FROM b.worker
-            AND runs.version = b.version AND runs.ended_at IS NULL
+            AND runs.version = b.version AND coalesce(runs.ended_at, 'infinity') = 'infinity'
             AND (NOT b.all_signals OR runs.signal_seq = b.signals_applied)
         FOR NO KEY UPDATE
     ) AS r ON true

@@ -3,7 +3,9 @@
 WITH given AS MATERIALIZED (
     SELECT runs.key
     FROM unnest($2::uuid[], $3::bigint[]) AS b (id, epoch) JOIN runs ON runs.id = b.id
-    WHERE runs.epoch = b.epoch AND runs.claimed_by IS NOT DISTINCT FROM $1 AND runs.ended_at IS NULL
+    WHERE runs.epoch = b.epoch AND runs.claimed_by IS NOT DISTINCT FROM $1
+        -- Not `IS NULL`: found by its id, not in the index of live runs.
+        AND coalesce(runs.ended_at, 'infinity') = 'infinity'
     ORDER BY runs.id
     FOR NO KEY UPDATE OF runs
 )

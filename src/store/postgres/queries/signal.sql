@@ -11,7 +11,8 @@ WITH woken AS (
         wake_at = NULL,
         epoch = epoch + (status = $5)::integer,
         version = version + (status = $5)::integer
-    WHERE id = $1 AND ended_at IS NULL
+    -- Not `IS NULL`: found by its id, not in the index of live runs.
+    WHERE id = $1 AND coalesce(ended_at, 'infinity') = 'infinity'
     RETURNING key, status, signal_seq
 ),
 said AS (
