@@ -1,9 +1,5 @@
-CREATE OR REPLACE FUNCTION runs_forget_events() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN
-    DELETE FROM run_events WHERE run_key IN (SELECT key FROM gone);
-    RETURN NULL;
-END
-$$;
+DROP TRIGGER trg_runs_steps ON runs;
+DROP FUNCTION runs_forget_steps;
 
 ALTER TABLE run_steps
     ADD CONSTRAINT fk_run_steps_run FOREIGN KEY (run_key) REFERENCES runs (key) ON DELETE CASCADE;

@@ -227,6 +227,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
         include_str!("../../../migrations/sqlite/0010_parts_by_trigger.up.sql"),
         include_str!("../../../migrations/sqlite/0010_parts_by_trigger.down.sql"),
     ),
+    (
+        include_str!("../../../migrations/sqlite/0011_short_checks.up.sql"),
+        include_str!("../../../migrations/sqlite/0011_short_checks.down.sql"),
+    ),
 ];
 
 async fn schema(connection: &mut SqliteConnection) -> Vec<(String, String)> {
