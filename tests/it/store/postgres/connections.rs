@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use super::{Fixture, exec, number};
 use crate::{
     servers::{database, own_server},
-    store::world::{TENANT, W1, at, cancel, new_run, next, plan, run_id},
+    store::world::{TENANT, W1, W2, at, cancel, claim, end, new_run, next, plan, run_id},
 };
 
 #[tokio::test]
@@ -163,4 +163,44 @@ async fn a_crash_of_the_server_loses_nothing_that_was_answered() {
         assert_eq!(after.sequence_head, 2);
         assert_eq!(until_told!(store.events(run.id, 0, 10)).len(), 2);
     }
+}
+
+/// A claim does not wait for the disk. A crash may take it back, and then its owner writes nothing any more; a claim that
+/// somebody has committed behind is there in any case.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_that_a_crash_takes_back_fences_its_owner() {
+    let server = own_server().await;
+    let database = server.database(None).await;
+    let store = PgStore::open(&database.config()).await.unwrap();
+    store.put_plan(TENANT, plan(), b"{}", "").await.unwrap();
+    // The log's own writer is kept away, or nearly all claims would be on the disk by the time of the crash.
+    exec(&mut database.connect().await, "ALTER SYSTEM SET wal_writer_delay = '10s'").await;
+    exec(&mut database.connect().await, "SELECT pg_reload_conf()").await;
+    let mut taken_back = 0;
+    for round in 0..4 {
+        let run = new_run(round);
+        store.create_runs(std::slice::from_ref(&run), None).await.unwrap();
+        let row = until_told!(store.claim(&claim(W1, 1))).remove(0);
+        assert_eq!(row.id, run.id);
+        let goes_on = round == 0;
+        if goes_on {
+            assert_eq!(store.commit(&[next(&row)]).await.unwrap(), [CommitAnswer::Committed]);
+        }
+        server.crash().await;
+        server.start().await;
+        let after = until_told!(store.run(run.id)).unwrap();
+        let is_there = after.status != RunStatus::Queued;
+        assert!(is_there || !goes_on, "what was committed is there, and the claim before it");
+        if !is_there {
+            taken_back += 1;
+            assert_eq!(until_told!(store.commit(&[next(&row)])), [CommitAnswer::Fenced]);
+            let again = until_told!(store.claim(&claim(W2, 1))).remove(0);
+            assert_eq!((again.id, again.claimed_by), (run.id, Some(W2)));
+            assert_eq!(until_told!(store.commit(&[next(&again)])), [CommitAnswer::Committed]);
+        }
+        // Whoever owns it ends it, so that the next claim is that of the next run.
+        let owned = until_told!(store.run(run.id)).unwrap();
+        assert_eq!(until_told!(store.commit(&[end(&owned)])), [CommitAnswer::Committed]);
+    }
+    assert!(taken_back > 0, "no claim was taken back: the test shows nothing");
 }
