@@ -69,7 +69,7 @@ async fn replica_of(master: &Redis) -> Redis {
 async fn a_new_master_behind_sentinels_is_found() {
     let master = servers::start().await;
     let replica = replica_of(&master).await;
-    let sentinel = servers::sentinel(master.port).await;
+    let sentinel = servers::sentinel(master.port, 1).await;
     let url = format!("redis+sentinel://127.0.0.1:{}/main", sentinel.port);
     let server = RedisServer::from_url(&url).unwrap();
     let (api, worker) = (Process::start(server.clone(), "api", &[]), Process::start(server, "worker", &[Lane::A]));

@@ -1,6 +1,8 @@
 //! Redis servers of the tests' own: from the system's packages, on free ports, in temporary folders. They end with
 //! the value, and with the thread that started them, however it ends.
 
+mod sentinels;
+
 use std::{
     fs,
     net::TcpListener,
@@ -14,6 +16,8 @@ use opsroom::redis_client::{RedisLink, RedisServer};
 use redis::{FromRedisValue, aio::ConnectionLike};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+
+pub use sentinels::{SentinelPair, sentinel};
 
 /// Whose server it is.
 #[derive(Debug, Clone, Copy, Default)]
@@ -79,24 +83,6 @@ pub async fn start_with(options: Options) -> Redis {
     }
     let redis = Redis { folder, port: free_port(), options, process: Mutex::new(None) };
     redis.start().await;
-    redis
-}
-
-/// Watches the master at a port under the name `main`, and replaces it within about two seconds.
-pub async fn sentinel(master: u16) -> Redis {
-    let folder = tempfile::Builder::new().prefix("opsroom-sentinel-").tempdir().unwrap();
-    let port = free_port();
-    let text = format!(
-        "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor main 127.0.0.1 {master} 1\n\
-         sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 2000\n",
-        folder.path().display()
-    );
-    let config = folder.path().join("sentinel.conf");
-    fs::write(&config, text).unwrap();
-    let arguments = vec![config.display().to_string(), "--sentinel".to_owned()];
-    let redis = Redis { folder, port, options: Options { arguments, ..Options::default() }, process: Mutex::new(None) };
-    redis.spawn(redis.options.arguments.clone());
-    redis.until_ready().await;
     redis
 }
 
