@@ -64,12 +64,12 @@ struct Watched {
 
 impl Watched {
     async fn look(&mut self, link: &mut RedisLink) {
-        let workers: Vec<(String, f64)> = ask(link, &format!("ZRANGE {QUEUE}:workers 0 -1 WITHSCORES")).await;
+        let workers: Vec<(String, u64)> = ask(link, &format!("ZRANGE {QUEUE}:workers 0 -1 WITHSCORES")).await;
         for (name, beat) in workers {
             let flying: u64 = ask(link, &format!("SCARD {QUEUE}:inflight:{name}")).await;
             self.most = self.most.max(flying);
             self.busy += u64::from(flying > 0);
-            self.beats.entry(name).or_default().insert(beat as u64);
+            self.beats.entry(name).or_default().insert(beat);
         }
     }
 
