@@ -34,7 +34,9 @@ verdict() {
 bench() {
   local name=$1 condition=$2 report line
   shift 2
-  if ! report=$("$OPSROOM_TEST_BINARY" bench "$@" --dir "$folder" --output json); then
+  # It has no files.
+  [[ $1 == append ]] || set -- "$@" --dir "$folder"
+  if ! report=$("$OPSROOM_TEST_BINARY" bench "$@" --output json); then
     verdict "$name" false "bench $* failed: $report"
     return
   fi
@@ -92,6 +94,7 @@ room() {
   bench sse 'p95_ms <= 5' sse
   bench subscribers 'p95_ms <= 100 and kib_each <= 64 and duration_ratio <= 1.05' subscribers
   bench resume 'growth_mib <= 50' resume
+  bench history 'live_p95_ms < 50 and archived_p95_ms < 50 and events == 1000' history
   bench queries 'status_p99_ms <= 25 and list_worst_p99_ms <= 50 and list_together_worst_p99_ms <= 100 and executed_steps_per_s >= 1900' queries
   bench slowloris 'ratio < 2' slowloris
   bench soak 'memory_ratio <= 1.2 and end_files <= warm_files + 4 and end_threads <= warm_threads + 2' soak
@@ -134,8 +137,10 @@ with_redis() {
   export REDIS_URL=redis://127.0.0.1:$port
   until redis-cli -p "$port" ping >/dev/null 2>&1; do sleep 0.1; done
   bench 'redis pickup' 'p50_ms <= 1.8 and p95_ms <= 4' pickup
+  bench 'redis append' 'p99_ms <= 5 and rate >= 4900' append
   bench 'redis sse' 'p95_ms <= 10' sse
   bench 'redis subs' 'p95_ms <= 100 and kib_each <= 64' subscribers
+  bench 'redis history' 'live_p95_ms < 50 and archived_p95_ms < 50 and events == 1000' history
   bench 'redis resume' 'growth_mib <= 50 and plain_lost_chunks == 0' resume
   unset REDIS_URL
   kill "$server"

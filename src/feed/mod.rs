@@ -7,5 +7,5 @@ mod tenants;
 
 pub use self::{
     memory::MemoryFeed,
-    redis::{RedisFeed, RedisFeedConfig},
+    redis::{Acknowledged, RedisFeed, RedisFeedConfig},
 };

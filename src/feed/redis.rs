@@ -22,6 +22,7 @@ mod watch;
 use std::sync::{Arc, atomic::AtomicBool};
 
 use async_trait::async_trait;
+use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{
@@ -65,6 +66,13 @@ impl RedisFeedConfig {
     }
 }
 
+/// Redis has taken the events of a run up to this one, and has said so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Acknowledged {
+    pub run: RunId,
+    pub upto: StreamId,
+}
+
 /// The live events of all processes on one Redis.
 #[derive(Debug)]
 pub struct RedisFeed {
@@ -79,6 +87,25 @@ impl RedisFeed {
     /// Starts on `tasks`, without waiting for Redis; ends when `stop` fires, after the last events were sent or two
     /// seconds have passed.
     pub fn start(config: RedisFeedConfig, tasks: &TaskTracker, stop: &CancellationToken) -> RedisFeed {
+        RedisFeed::start_with(config, None, tasks, stop)
+    }
+
+    /// The same, and `observer` is told of everything that Redis takes: for whoever measures the way there.
+    pub fn start_observed(
+        config: RedisFeedConfig,
+        observer: UnboundedSender<Acknowledged>,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> RedisFeed {
+        RedisFeed::start_with(config, Some(observer), tasks, stop)
+    }
+
+    fn start_with(
+        config: RedisFeedConfig,
+        observer: Option<UnboundedSender<Acknowledged>>,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> RedisFeed {
         let memory = MemoryFeed::new();
         let (outbox, watch, remote) = (Arc::<Outbox>::default(), Arc::<Watch>::default(), Arc::<Remote>::default());
         let publisher = Publisher {
@@ -86,6 +113,7 @@ impl RedisFeed {
             outbox: outbox.clone(),
             remote: remote.clone(),
             has_told: AtomicBool::new(false),
+            observer,
         };
         tasks.spawn(publisher.run(stop.clone()));
         let recaller = Recaller::new(config.clone());

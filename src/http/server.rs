@@ -56,8 +56,9 @@ impl Default for Limits {
 
 /// The largest head of a request, and the most that is read ahead.
 const READ_BUFFER: usize = 32 * 1024;
-/// What the kernel holds of an answer that is not read; it doubles the number.
-const SEND_BUFFER: usize = 32 * 1024;
+/// What the kernel holds of an answer that is not read; it doubles the number. With less than two segments of the
+/// loopback, of 64 KiB each, an answer stops again and again for an acknowledgement that is delayed by 40 ms.
+const SEND_BUFFER: usize = 64 * 1024;
 /// After this long without an acknowledgement the peer is gone, in milliseconds.
 #[cfg(target_os = "linux")]
 const GONE: u32 = 60_000;

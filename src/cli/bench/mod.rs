@@ -1,8 +1,10 @@
 //! `opsroom bench`: what a step costs, and what the control room bears, on this machine, on a real disk.
 //!
 //! [`steps`] measures in this process, without a server. [`room`] starts a real `opsroom up` and drives it
-//! over HTTP from this process.
+//! over HTTP from this process. [`append`] measures the way of events into Redis.
 
+mod append;
+mod figures;
 mod floor;
 mod ground;
 mod rig;
@@ -30,6 +32,7 @@ Examples:
   opsroom bench throughput --output json
   opsroom bench pickup --samples 200 --dir /var/tmp/bench
   opsroom bench pickup --database-url postgres://db/ops --redis-url redis://redis
+  opsroom bench append --redis-url redis://redis
   opsroom bench http
   opsroom bench queries --runs 100000")]
 pub struct Options {
@@ -49,12 +52,14 @@ enum Workload {
     Pickup(steps::Options),
     /// A chain of 40 processes (`/bin/true`)
     Spawn(steps::Options),
+    Append(append::Options),
     Seed(seed::Options),
     Up(room::up::Options),
     Http(room::http::Options),
     Sse(room::sse::Options),
     Subscribers(room::subscribers::Options),
     Resume(room::resume::Options),
+    History(room::history::Options),
     Queries(room::queries::Options),
     Soak(room::soak::Options),
     Slowloris(room::slowloris::Options),
@@ -67,12 +72,14 @@ pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
         Workload::Throughput(options) => steps::execute(context, steps::Kind::Throughput, options),
         Workload::Pickup(options) => steps::execute(context, steps::Kind::Pickup, options),
         Workload::Spawn(options) => steps::execute(context, steps::Kind::Spawn, options),
+        Workload::Append(options) => append::execute(context, options),
         Workload::Seed(options) => seed::execute(context, options),
         Workload::Up(options) => room::execute(context, options),
         Workload::Http(options) => room::execute(context, options),
         Workload::Sse(options) => room::execute(context, options),
         Workload::Subscribers(options) => room::execute(context, options),
         Workload::Resume(options) => room::execute(context, options),
+        Workload::History(options) => room::execute(context, options),
         Workload::Queries(options) => room::execute(context, options),
         Workload::Soak(options) => room::execute(context, options),
         Workload::Slowloris(options) => room::execute(context, options),
@@ -104,6 +111,8 @@ pub enum BenchError {
     Store(#[from] crate::ports::StoreError),
     #[error(transparent)]
     Submit(#[from] crate::control::SubmitError),
+    #[error("Redis: {0}")]
+    Redis(#[from] redis::RedisError),
     #[error(transparent)]
     Io(#[from] std::io::Error),
     /// The server did not start, or not as it should.

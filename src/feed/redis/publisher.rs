@@ -10,10 +10,11 @@ use std::{
 
 use futures::future::join_all;
 use redis::{RedisError, RedisResult};
+use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    RedisFeedConfig,
+    Acknowledged, RedisFeedConfig,
     outbox::{Batch, Outbox},
     script::{Appended, append},
     watch::Remote,
@@ -35,6 +36,8 @@ pub(super) struct Publisher {
     pub remote: Arc<Remote>,
     /// That a stream is spoilt was said.
     pub has_told: AtomicBool,
+    /// Who is told what Redis has taken.
+    pub observer: Option<UnboundedSender<Acknowledged>>,
 }
 
 impl Publisher {
@@ -114,6 +117,7 @@ impl Publisher {
                 }
                 appended => appended,
             };
+            self.tell_observer(batch, &appended);
             self.outbox.settle(batch, appended.as_ref().ok());
             failed = failed.or(appended.err());
         }
@@ -121,6 +125,13 @@ impl Publisher {
             // What was not sent waits in the outbox again.
             Some(error) => Err(error),
             None => Ok(()),
+        }
+    }
+
+    fn tell_observer(&self, batch: &Batch, appended: &RedisResult<Appended>) {
+        if let (Some(observer), Ok(Appended::Upto(upto))) = (&self.observer, appended) {
+            // One that does not listen any more misses nothing.
+            let _ = observer.send(Acknowledged { run: batch.run, upto: *upto });
         }
     }
 

@@ -1,4 +1,5 @@
-//! Removing tasks that are done: apalis-redis keeps them for ever, and its own vacuum blocks Redis.
+//! Removing tasks: those that are done, which apalis-redis keeps for ever (its own vacuum blocks Redis), and those that
+//! a worker failed with.
 
 use std::{sync::LazyLock, time::Duration};
 
@@ -55,9 +56,20 @@ async fn collect_until_error(config: &RedisQueueConfig, pause: &mut Pause) -> Re
 
 async fn collect_all(link: &mut impl ConnectionLike, queue: &Config) -> RedisResult<()> {
     for set in [queue.done_jobs_set(), queue.dead_jobs_set()] {
-        let mut call = COLLECT.key(&set);
-        call.key(queue.job_data_hash()).arg(CHUNK).arg(queue.job_meta_hash());
-        while call.invoke_async::<usize>(link).await? == CHUNK {}
+        collect_set(link, queue, &set).await?;
     }
+    Ok(())
+}
+
+/// Removes what a worker that has failed had in its hands. It may be what it failed of: a task that cannot be read, or
+/// whose record is gone, would end every worker that takes it, for ever. A ring that is lost costs a second.
+pub(super) async fn collect_from(link: &mut impl ConnectionLike, queue: &Config, worker: &str) -> RedisResult<()> {
+    collect_set(link, queue, &format!("{}:{worker}", queue.inflight_jobs_set())).await
+}
+
+async fn collect_set(link: &mut impl ConnectionLike, queue: &Config, set: &str) -> RedisResult<()> {
+    let mut call = COLLECT.key(set);
+    call.key(queue.job_data_hash()).arg(CHUNK).arg(queue.job_meta_hash());
+    while call.invoke_async::<usize>(link).await? == CHUNK {}
     Ok(())
 }

@@ -12,7 +12,9 @@ use futures::{FutureExt, StreamExt};
 use redis::aio::ConnectionLike;
 use tokio_util::sync::CancellationToken;
 
-use super::{Bells, RedisQueueConfig, Ring, Rung, metered::Metered, paced::Paced, promote::promote};
+use super::{
+    Bells, RedisQueueConfig, Ring, Rung, garbage::collect_from, metered::Metered, paced::Paced, promote::promote,
+};
 use crate::{model::Lane, ports::Queue, redis_client::Pause};
 
 /// If nobody waits for work again so long after a ring, there may be more than fits in here.
@@ -80,15 +82,19 @@ impl Hearing {
         forgotten_some_day(&mut link, &record).await.map_err(|error| error.to_string())?;
         let metered = Metered::new(link.clone());
         let under_way = metered.under_way();
-        let storage = RedisStorage::<Ring, Metered>::new(metered).with_config(queue);
+        let storage = RedisStorage::<Ring, Metered>::new(metered).with_config(queue.clone());
         let pickup = self.bells.pickups[lane as usize].clone();
-        let worker = WorkerBuilder::new(name)
+        let worker = WorkerBuilder::new(name.as_str())
             .backend(Paced::new(storage, pickup, under_way))
             .concurrency(1)
             .data(self.clone())
             .catch_panic()
             .build(heard);
         let ended = worker.run_with_ctx(move |worker| until_stopped(worker, stop.clone())).await;
+        if ended.is_err() {
+            // Where that cannot be done the tasks come back, and so does this.
+            let _: Result<(), _> = collect_from(&mut link, &queue, &name).await;
+        }
         let _: Result<(), _> = redis::cmd("UNLINK").arg(&record).query_async(&mut link).await;
         ended.map_err(|error| error.to_string())
     }

@@ -58,6 +58,14 @@ fn the_delay_of_events() {
 }
 
 #[test]
+fn a_page_of_events_of_a_run_that_lives_and_of_its_archive() {
+    let report = bench(["history", "--events", "300", "--samples", "10"]);
+    assert_eq!(report["events"], 300);
+    figure(&report, "live_p95_ms");
+    figure(&report, "archived_p95_ms");
+}
+
+#[test]
 fn subscribers_that_read_and_that_do_not() {
     let report = bench(["subscribers", "--readers", "20", "--stuck", "5", "--seconds", "5"]);
     figure(&report, "deliveries");
@@ -129,9 +137,36 @@ fn a_fleet_with_a_redis() {
     assert_eq!(report["events"], 50);
     // The look into the store takes up to 250 ms.
     assert!(figure(&report, "p50_ms") < 100.0, "{report}");
+    let report = bench_on(&on, ["history", "--events", "1000", "--samples", "10"]);
+    assert_eq!(report["events"], 1_000);
+    figure(&report, "p95_ms");
     // A client that hangs up and comes back, also over the death of the server.
     let report = bench_on(&on, ["resume", "--events", "2000", "--reconnects", "10"]);
     assert_eq!((&report["plain_lost_chunks"], &report["killed_lost_chunks"]), (&0.into(), &0.into()), "{report}");
     let left: Vec<String> = runtime.block_on(redis.ask("KEYS *"));
     assert!(left.iter().all(|key| key == "core:apalis:queues:list"), "{left:?}");
+}
+
+/// Needs no database, and no folder.
+#[test]
+fn events_appended_to_streams() {
+    let world = World::new();
+    let append = |redis: Option<&str>| {
+        let mut command = world.command(["bench", "append", "--rate", "1000", "--seconds", "2", "--runs", "7"]);
+        command.args(["--output", "json"]).envs(redis.map(|url| ("REDIS_URL", url)));
+        super::world::ended(command.output().unwrap())
+    };
+    let none = append(None);
+    assert_eq!(none.code, Some(2), "{none:?}");
+    assert!(none.stderr.contains("NO_REDIS"), "{none:?}");
+
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let redis = runtime.block_on(servers::redis::start());
+    let ended = append(Some(&redis.url()));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let report: Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!((&report["events"], &report["events_recorded"]), (&2_000.into(), &2_000.into()), "{report}");
+    figure(&report, "p99_ms");
+    assert!((500.0..1_010.0).contains(&figure(&report, "rate")), "{report}");
+    assert_eq!(runtime.block_on(redis.ask::<u64>("DBSIZE")), 0, "its keys are removed");
 }

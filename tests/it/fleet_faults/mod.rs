@@ -14,4 +14,5 @@ mod lost_answers;
 mod million;
 mod redis;
 mod restarts;
+mod scene;
 mod speed;

@@ -65,8 +65,11 @@ fn pair(redis: &Redis) -> (Process, Process) {
 
 #[tokio::test]
 async fn a_ring_is_heard_in_another_process_and_in_its_lane_alone() {
-    let redis = servers::start().await;
-    let (api, worker) = pair(&redis);
+    hear_each_other(&servers::start().await).await;
+}
+
+pub async fn hear_each_other(redis: &Redis) {
+    let (api, worker) = pair(redis);
     let (a, b) = (worker.queue.listen(Lane::A), worker.queue.listen(Lane::B));
     heard_again(&api, &*a).await;
     while hears(&*a, Duration::from_millis(100)).await {}
@@ -83,7 +86,10 @@ async fn a_ring_is_heard_in_another_process_and_in_its_lane_alone() {
 
 #[tokio::test]
 async fn one_ring_wakes_one_of_those_who_wait() {
-    let redis = servers::start().await;
+    wake_one(&servers::start().await).await;
+}
+
+pub async fn wake_one(redis: &Redis) {
     let api = Process::start(redis.server(), "api", &[]);
     let workers: Vec<_> = (0..3).map(|n| Process::start(redis.server(), &format!("worker-{n}"), &[Lane::A])).collect();
     let bells: Vec<_> = workers.iter().map(|worker| worker.queue.listen(Lane::A)).collect();
@@ -168,8 +174,11 @@ async fn a_redis_that_is_away_holds_nobody_up() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bells_come_back_after_a_crash_a_flush_and_a_freeze() {
-    let redis = servers::start().await;
-    let (api, worker) = pair(&redis);
+    come_back(&servers::start().await).await;
+}
+
+pub async fn come_back(redis: &Redis) {
+    let (api, worker) = pair(redis);
     let bell = worker.queue.listen(Lane::A);
     heard_again(&api, &*bell).await;
     for _ in 0..3 {

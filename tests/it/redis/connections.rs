@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
-use opsroom::{model::Lane, ports::Queue, redis_client::RedisServer};
+use opsroom::{
+    model::Lane,
+    ports::{Feed, Queue},
+    redis_client::RedisServer,
+};
 
 use super::{
     bells::{Process, heard_again},
+    feed,
     servers::{self, Options, Redis},
 };
 
@@ -64,7 +69,7 @@ async fn replica_of(master: &Redis) -> Redis {
 async fn a_new_master_behind_sentinels_is_found() {
     let master = servers::start().await;
     let replica = replica_of(&master).await;
-    let sentinel = servers::sentinel(master.port).await;
+    let sentinel = servers::sentinel(master.port, 1).await;
     let url = format!("redis+sentinel://127.0.0.1:{}/main", sentinel.port);
     let server = RedisServer::from_url(&url).unwrap();
     let (api, worker) = (Process::start(server.clone(), "api", &[]), Process::start(server, "worker", &[Lane::A]));
@@ -84,7 +89,23 @@ async fn a_new_master_behind_sentinels_is_found() {
 /// Three nodes. `core:apalis:queues:list`, which apalis-redis writes whatever the queue, is on one of them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_of_three_nodes() {
-    let nodes = servers::cluster().await;
+    work_in_a_cluster(&servers::cluster().await).await;
+}
+
+pub async fn work_in_a_cluster(nodes: &[Redis]) {
     let hosts: Vec<String> = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
     works(&RedisServer::from_url(&format!("redis+cluster://{}", hosts.join(","))).unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_carries_events() {
+    let nodes = servers::cluster().await;
+    let server = RedisServer::from_url(&format!("redis+cluster://127.0.0.1:{}", nodes[1].port)).unwrap();
+    let (worker, api) = (feed::Process::start(server.clone(), "worker"), feed::Process::start(server, "api"));
+    let mut there = api.feed.subscribe(feed::RUN);
+    let last = feed::in_touch(&worker, &mut *there).await;
+    worker.publish(last + 1..=last + 100);
+    assert_eq!(feed::until(&mut *there, last + 100).await.len(), 100);
+    worker.stop().await;
+    api.stop().await;
 }

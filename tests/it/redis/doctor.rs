@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::servers::{self, Options};
+use super::servers::{self, Options, Product};
 use crate::fleet::Fleet;
 
 /// The findings about Redis: their codes and levels; and all that was said.
@@ -23,9 +23,13 @@ fn bad(found: &[(String, String)]) -> Vec<(&str, &str)> {
 
 #[test]
 fn a_doctor_looks_at_redis() {
+    examine(Product::Redis);
+}
+
+pub fn examine(product: Product) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let arguments = ["--requirepass", "s3cret", "--maxmemory", "100mb"].map(str::to_owned).to_vec();
-    let options = Options { is_durable: true, login: ":s3cret", arguments, ..Options::default() };
+    let options = Options { product, is_durable: true, login: ":s3cret", arguments, ..Options::default() };
     let redis = runtime.block_on(servers::start_with(options));
     let ask = |command: &str| runtime.block_on(redis.ask::<()>(command));
     let mut fleet = Fleet::new();

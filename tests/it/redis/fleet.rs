@@ -7,7 +7,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::servers;
+use super::servers::{self, Options, Product};
 use crate::{
     cli::world::{pause_for, until},
     fleet::Fleet,
@@ -62,8 +62,12 @@ fn is_complete(fleet: &Fleet, run: &str, seen: &[Value]) {
 
 #[test]
 fn a_run_is_picked_up_and_streamed_through_redis() {
+    pick_up_and_stream(Product::Redis);
+}
+
+pub fn pick_up_and_stream(product: Product) {
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let redis = runtime.block_on(servers::start());
+    let redis = runtime.block_on(servers::start_with(Options { product, ..Options::default() }));
     let (fleet, members) = started(&redis.url());
     let run = fleet.run("talks");
     let seen = stream_of(&fleet, &run);

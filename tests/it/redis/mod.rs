@@ -1,4 +1,4 @@
-//! Redis: doorbells and live events between processes, over real servers.
+//! Redis: doorbells and live events between processes, over real servers of Redis and of Valkey.
 
 mod bells;
 mod connections;
@@ -7,5 +7,6 @@ mod feed;
 mod fleet;
 mod memory;
 mod traps;
+mod valkey;
 
 use crate::servers::redis as servers;

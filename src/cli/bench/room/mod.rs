@@ -6,8 +6,8 @@
 //! events are differences of the wall clock of one machine, in which `timestamp` counts whole milliseconds.
 
 mod client;
-mod figures;
 mod frames;
+pub mod history;
 pub mod http;
 pub mod queries;
 pub mod resume;
@@ -23,7 +23,6 @@ mod work;
 use std::{path::PathBuf, sync::Arc, time::Instant};
 
 use self::{
-    figures::Figures,
     server::{Ground, Server},
     usage::Usage,
 };
@@ -34,6 +33,7 @@ use super::{
         out::Out,
     },
     BenchError,
+    figures::{self, Figures},
 };
 use crate::{ports::Ids, system::RandomIds};
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::super::stats::{percentile, rounded};
+use super::stats::{percentile, rounded};
 
 /// Named figures in the order in which they were added.
 #[derive(Debug, Clone, Default)]
