@@ -79,7 +79,7 @@ impl Session {
     /// The worker takes nothing more and is about to end.
     pub(super) fn leave(&mut self) {
         self.is_leaving = true;
-        self.feed(Input::Leave);
+        self.feed(Input::Leaving(!self.cannot_store));
     }
 
     /// The worker is being drained: nothing begins any more, and what is under way is stopped.

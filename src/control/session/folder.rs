@@ -57,6 +57,10 @@ impl Session {
             self.cannot_store = true;
         }
         self.feed(Input::WorkspaceStored(stored));
+        if self.cannot_store && self.is_leaving {
+            // Its folder is here alone: what this worker still has time for is done here.
+            self.feed(Input::Leaving(false));
+        }
     }
 
     /// What ended steps leave in the folder counts from here on, and is here. Steps that leave nothing there bind a run

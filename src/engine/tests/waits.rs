@@ -186,7 +186,7 @@ fn a_long_retry_gives_up_the_owner_and_a_short_one_does_not() {
 fn an_owner_that_leaves_gives_up_any_wait_and_nothing_that_is_under_way() {
     let mut bench = Bench::of(vec![step("a", &[]), step("b", &[])]);
     let until = waits(&mut bench, "a", Millis(50));
-    bench.feed(Input::Leave).unwrap();
+    bench.feed(Input::Leaving(true)).unwrap();
     assert_eq!((bench.run.waiting_on(bench.now), bench.feed(Input::Park)), (None, Err(Rejection::Stale)));
     waits(&mut bench, "b", Millis(90));
     assert_eq!(bench.run.waiting_on(bench.now), Some(WaitingOn::Timer));
@@ -201,7 +201,7 @@ fn an_owner_that_leaves_gives_up_any_wait_and_nothing_that_is_under_way() {
     // A pause before the next attempt is a wait as well.
     let plan = Plan::new("waits", vec![PlannedStep { retry: retries(2, 50), ..step("a", &[]) }]);
     let mut bench = Bench::start(plan);
-    bench.feed(Input::Leave).unwrap();
+    bench.feed(Input::Leaving(true)).unwrap();
     bench.ends("a", failed());
     assert_eq!(bench.run.waiting_on(bench.now), Some(WaitingOn::Timer));
 }
