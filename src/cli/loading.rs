@@ -111,7 +111,7 @@ fn load_file(file: SourceFile, out: &Out) -> Result<Loaded, Fault> {
 fn invalid(problems: &[Diagnostic], text: &str) -> Fault {
     let count = problems.iter().filter(|problem| problem.severity == runbook::Severity::Error).count();
     let what = if count == 1 { "1 problem".to_owned() } else { format!("{count} problems") };
-    let fault = Fault::refused("RUNBOOK_INVALID", format!("the runbook has {what}; nothing was run"));
+    let fault = Fault::refused("RUNBOOK_INVALID", format!("the runbook has {what}; nothing was done"));
     Fault {
         rendered: Some(diagnostic::to_text(problems, text, Out::is_stderr_coloured())),
         exit: exit::REFUSED,

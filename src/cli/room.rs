@@ -38,13 +38,15 @@ pub fn run(context: &Context, parts: &Parts, announce: fn(&Out, &Started)) -> Re
         } else {
             announce(&context.out, &started);
         }
-        let signal = tokio::select! {
+        let asked = started.asked();
+        let why = tokio::select! {
             ended = started.ended() => Err(ended),
-            signal = interrupts.next() => Ok(signal),
+            signal = interrupts.next() => Ok(format!("{signal}: stopping; once more ends opsroom at once")),
+            () = asked.cancelled() => Ok("asked to end: stopping; a signal ends opsroom at once".to_owned()),
         };
-        let code = match signal {
+        let code = match why {
             Err(ended) => ended.map(|()| exit::SUCCESS),
-            Ok(signal) => Ok(drain::drain(context, parts.drain_timeout, &mut started, signal, &mut interrupts).await),
+            Ok(why) => Ok(drain::drain(context, parts.drain_timeout, &mut started, &why, &mut interrupts).await),
         };
         // Still "once more ends it at once".
         tokio::select! {

@@ -33,7 +33,8 @@ Examples:
   opsroom run deploy --label ticket=OPS-7 --detach        on the server that is up
   opsroom run deploy@3 --server http://ops:8484
 
-A name is run by the server of --server or OPSROOM_URL, else by the `opsroom up` of the data folder, else here.
+A name is run by the server of --server or OPSROOM_URL, else by the `opsroom up` of the data folder, else here. With
+DATABASE_URL and no server, too, it is this command that executes the run, and not the workers of the database.
 
 Exit codes: 0 succeeded, 1 failed or timed out, 2 refused (runbook, params, usage),
 3 a fault of opsroom or of the machine, 130 cancelled by a signal.
@@ -85,8 +86,12 @@ pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
         }
     }
     if options.detach {
-        return Err(Fault::refused("NO_SERVER", "without a server nobody executes the run when this command is gone")
-            .help("start one with `opsroom up`, name one with --server, or leave --detach away; files are run here"));
+        let help = match &config.database {
+            Some(_) => "name a server of the fleet with --server: its workers execute the run; or leave --detach away",
+            None => "start one with `opsroom up`, name one with --server, or leave --detach away; files are run here",
+        };
+        let message = "without a server nobody executes the run when this command is gone";
+        return Err(Fault::refused("NO_SERVER", message).help(help));
     }
     here::run(context, options)
 }
@@ -94,7 +99,7 @@ pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
 fn not_stored(options: &Options) -> Fault {
     let file = options.file.display();
     Fault::refused("NOT_STORED", format!("a server runs stored runbooks, by their names; `{file}` is a file"))
-        .help(format!("store it first: `opsroom runbooks put {file}`"))
+        .help(format!("store it there first, with the same --server: `opsroom runbooks put {file}`"))
 }
 
 /// Tells how the run ended.

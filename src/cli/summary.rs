@@ -84,7 +84,7 @@ pub fn waiting(whole: &Whole) -> Vec<String> {
     let held = whole.run.waiting_on == Some(WaitingOn::StepOutcome);
     let Some(why) = whole.why.as_ref().filter(|_| held || unknown(&whole.steps)) else { return Vec::new() };
     let mut lines =
-        vec!["  the outcome of a step is unknown: its worker died while it ran. Say what happened:".to_owned()];
+        vec!["  the outcome of a step is unknown: its worker ended while it ran. Say what happened:".to_owned()];
     let resolves = why.actions.iter().filter(|action| action.starts_with("opsroom resolve"));
     lines.extend(resolves.map(|command| format!("    {command}")));
     lines.push("  then it goes on: by itself on a server, else with `opsroom recover`".to_owned());

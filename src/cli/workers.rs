@@ -51,8 +51,9 @@ enum Command {
     List(ListOptions),
     /// Ask a worker to take nothing more, to finish its runs or hand them back, and to end
     Drain {
+        /// A worker: its id, or the beginning of it
         #[arg(value_name = "ID")]
-        worker: Uuid,
+        worker: String,
         /// Wait until it has gone
         #[arg(long)]
         wait: bool,
@@ -66,7 +67,7 @@ pub fn execute(context: &Context, options: &Options) -> Result<u8, Fault> {
         match &options.command {
             None => list(out, client, &options.list).await?,
             Some(Command::List(options)) => list(out, client, options).await?,
-            Some(Command::Drain { worker, wait }) => drain(out, client, *worker, *wait).await?,
+            Some(Command::Drain { worker, wait }) => drain(out, client, find(client, worker).await?, *wait).await?,
         }
         place.close().await;
         Ok(())
@@ -129,6 +130,29 @@ fn lanes(worker: &Worker) -> String {
 fn labels(worker: &Worker) -> String {
     let pair = |(name, value): (&String, &Value)| printable(&format!(" {name}={}", value.as_str().unwrap_or_default()));
     worker.labels.iter().map(pair).collect()
+}
+
+/// The worker that `text` means.
+async fn find(client: &Client, text: &str) -> Result<Uuid, Fault> {
+    if let Ok(worker) = text.parse() {
+        return Ok(worker);
+    }
+    let (prefix, (workers, _)) = (text.to_ascii_lowercase(), workers(client, usize::MAX).await?);
+    let found: Vec<Uuid> = workers
+        .iter()
+        .map(|worker| worker.id)
+        .filter(|id| !prefix.is_empty() && id.to_string().starts_with(&prefix))
+        .collect();
+    match found.as_slice() {
+        [only] => Ok(*only),
+        [] => {
+            Err(Fault::refused("WORKER_NOT_FOUND", format!("no worker `{text}`")).help("`opsroom workers` lists them"))
+        }
+        several => {
+            Err(Fault::refused("WORKER_AMBIGUOUS", format!("`{text}` begins the ids of {} workers", several.len()))
+                .help("give more of it; `opsroom workers` lists them"))
+        }
+    }
 }
 
 async fn drain(out: &Out, client: &Client, worker: Uuid, wait: bool) -> Result<(), Fault> {

@@ -1,9 +1,11 @@
-//! Folders that runs have left behind: they went on elsewhere, or ended there.
+//! What is left behind at a place: folders of runs that went on elsewhere, or ended there, and what tells of workers that
+//! have died.
 //!
 //! A run that is parked takes its folder along before it goes. One whose worker died, or lost its lease, leaves folders
-//! that nobody looks after any more.
+//! that nobody looks after any more. A worker that died leaves its lock; everybody here looks at all of them, so it goes
+//! when it has nothing more to say.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
@@ -42,7 +44,22 @@ impl Departures {
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while stop.run_until_cancelled(every.tick()).await.is_some() {
             guarded(self.tidy()).await;
+            guarded(self.forget_dead()).await;
         }
+    }
+
+    /// Forgets those who have died here, own nothing and are no worker any more for the store; answers how many. Then
+    /// nobody here inherits from them, and no run here is theirs. What the store of another database knows of them its
+    /// leases tell.
+    pub async fn forget_dead(&self) -> Result<usize, StoreError> {
+        let mut dead = self.neighbours.dead().await?;
+        if dead.is_empty() {
+            return Ok(0);
+        }
+        let known: HashSet<WorkerId> = self.world.store.owners().await?.into_iter().collect();
+        dead.retain(|worker| !known.contains(worker));
+        self.neighbours.forget(&dead);
+        Ok(dead.len())
     }
 
     /// Removes the folders of runs that are not here any more; answers of how many.

@@ -22,7 +22,7 @@ const LOOK: Duration = Duration::from_millis(500);
 pub struct Heritage {
     neighbours: Arc<dyn Liveness>,
     next_look: Option<Instant>,
-    /// The dead who have left nothing more in this lane.
+    /// The dead who have left nothing more in this lane, as far as they are still known.
     settled: HashSet<WorkerId>,
 }
 
@@ -45,6 +45,7 @@ impl Heritage {
         }
         self.next_look = Some(Instant::now() + LOOK);
         let mut dead = self.neighbours.dead().await?;
+        self.settled.retain(|worker| dead.contains(worker));
         dead.retain(|worker| *worker != request.worker && !self.settled.contains(worker));
         if dead.is_empty() {
             return Ok(Vec::new());

@@ -56,19 +56,29 @@ pub struct Owner {
     pub(super) committer: Committer,
     pub(super) worker: WorkerId,
     pub(super) fence: Fence,
+    /// Fires: a run is given up as soon as nothing of it is under way.
+    pub(super) leave: CancellationToken,
     /// Fires: what is under way is interrupted, and the runs are handed back.
     pub(super) hand_back: CancellationToken,
 }
 
 impl Owner {
     pub fn new(world: World, committer: Committer, worker: WorkerId) -> Owner {
-        Owner { world, committer, worker, fence: Fence::default(), hand_back: CancellationToken::new() }
+        let (leave, hand_back) = (CancellationToken::new(), CancellationToken::new());
+        Owner { world, committer, worker, fence: Fence::default(), leave, hand_back }
     }
 
     /// Nothing begins and nothing is committed once the lease is lost.
     #[must_use]
     pub fn fenced(self, fence: Fence) -> Owner {
         Owner { fence, ..self }
+    }
+
+    /// When `token` fires, a run that only waits for a time is given up, however near that is: somebody else goes on with
+    /// it. What has something under way stays until it has not.
+    #[must_use]
+    pub fn leave_on(self, token: CancellationToken) -> Owner {
+        Owner { leave: token, ..self }
     }
 
     /// When `token` fires, every run goes back to its lane as soon as its attempts were stopped (with the grace of a

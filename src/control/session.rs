@@ -61,6 +61,8 @@ pub(super) struct Session {
     recoveries_applied: u32,
     /// Set while the last thing decided was to give the run up until something happens.
     parking: Option<WaitingOn>,
+    /// The worker is about to end: what does nothing but wait is given up.
+    is_leaving: bool,
     /// Set once the run is to be handed back: the attempts that were stopped for it.
     handed: Option<BTreeSet<AttemptId>>,
     attempts: JoinSet<Outcome>,
@@ -128,6 +130,7 @@ impl Session {
             begun: Vec::new(),
             opened: (owner.world.clock.now().max(row.stamp_head), Instant::now()),
             parking: None,
+            is_leaving: false,
             handed: None,
             attempts: JoinSet::new(),
             tasks: BTreeMap::new(),
@@ -214,6 +217,7 @@ impl Session {
                 }
                 // The rare ones first: a step that never stops talking must not keep a cancel waiting.
                 () = listening.rung(), if !resting => self.hear_signals().await,
+                () = self.owner.leave.cancelled(), if !self.is_leaving && !resting => self.leave(),
                 () = self.owner.hand_back.cancelled(), if self.handed.is_none() && !resting => self.stop_attempts(),
                 () = sleep_for(wake_in), if !resting => self.feed(Input::Tick),
                 (starts, stored) = stored_of(&mut storing), if !resting => {

@@ -23,6 +23,7 @@ pub fn decide(plan: &Plan, run: &mut Run, input: Input, now: Micros) -> Result<D
         (Stage::Created, Input::Cancel { by, reason, force }) => draft.cancel_before_start(by, reason, force),
         (stage, Input::Recovered { recoveries }) => draft.recovered(stage, recoveries),
         (_, Input::Slots(slots)) => draft.run.index.slots = slots,
+        (_, Input::Leaving(leaving)) => draft.run.index.is_leaving = leaving,
         (Stage::Created, _) => return Err(Rejection::Stale),
         (Stage::Running(_), Input::Begin) => draft.push(Event::RunResumed),
         (Stage::Running(_), Input::Finished { attempt, outcome }) => draft.finished(attempt, outcome)?,

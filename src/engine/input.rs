@@ -14,6 +14,9 @@ pub enum Input {
     Recovered { recoveries: u32 },
     /// The owner can have this many attempts under way.
     Slots(u32),
+    /// Whether the owner is about to end: then it gives the run up whenever nothing is under way, however soon something
+    /// will be.
+    Leaving(bool),
     /// An attempt ended.
     Finished { attempt: AttemptId, outcome: Outcome },
     /// A person or a program wants the run to stop. `force` ends

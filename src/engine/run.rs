@@ -60,6 +60,8 @@ pub(super) struct Index {
     pub phase_deadline: Option<Micros>,
     /// Attempts that the owner can have under way; none until it says so.
     pub slots: u32,
+    /// The owner is about to end.
+    pub is_leaving: bool,
 }
 
 /// How far a run is.
@@ -263,8 +265,8 @@ impl Run {
     }
 
     /// What the run waits for without needing an owner: set while nothing is under way and, unless somebody says
-    /// something, nothing will be for long. Where a person and a time are waited for, it is the person who can do
-    /// something about it.
+    /// something, nothing will be for long, or for as long as this owner stays. Where a person and a time are waited
+    /// for, it is the person who can do something about it.
     pub fn waiting_on(&self, now: Micros) -> Option<WaitingOn> {
         let idle = self.index.running.is_empty() && self.index.ready.is_empty();
         let (waiting_on, brief) = match (self.index.held.is_empty(), self.timer()) {
@@ -274,7 +276,7 @@ impl Run {
             (false, None) => (WaitingOn::StepOutcome, Millis(2 * WAKE_EARLY.0)),
         };
         let is_far = self.wake_at().is_none_or(|at| at > now.plus(brief));
-        (idle && is_far).then_some(waiting_on)
+        (idle && (is_far || self.index.is_leaving)).then_some(waiting_on)
     }
 
     /// When the last attempt of a step has timed out.
@@ -351,8 +353,8 @@ impl Run {
         for step in self.steps.iter_mut().filter(|step| !step.state.is_settled()) {
             step.state = unused;
         }
-        let slots = self.index.slots;
-        self.index = Index { unmet: std::mem::take(&mut self.index.unmet), slots, ..Index::default() };
+        let Index { slots, is_leaving, .. } = self.index;
+        self.index = Index { unmet: std::mem::take(&mut self.index.unmet), slots, is_leaving, ..Index::default() };
     }
 
     fn apply_to_step(&mut self, plan: &Plan, ix: StepIx, event: &Event, at: Micros) {

@@ -227,6 +227,10 @@ impl Liveness for Burials {
         // Where that cannot be seen, everybody may be here.
         self.shared.locks.known().map_or(true, |known| known.contains(&worker))
     }
+
+    fn forget(&self, dead: &[WorkerId]) {
+        Burials::forget(self, dead);
+    }
 }
 
 #[async_trait]

@@ -78,21 +78,40 @@ impl FlockLiveness {
     }
 
     /// Removes the lock file of a dead worker that owns nothing any more. A live one's is left alone.
+    ///
+    /// Nobody makes a file of this name again, since an id is one process's; so whoever has it open meanwhile, and finds
+    /// it free, is told nothing but what its absence says: dead.
     pub fn forget(&self, worker: WorkerId) -> io::Result<()> {
-        if self.is_dead(worker) { remove_if_there(&lock_path(&self.folder, worker)) } else { Ok(()) }
+        match self.death(worker) {
+            // Held until the name is gone.
+            Some(Death::LeftBehind(_file)) => remove_if_there(&lock_path(&self.folder, worker)),
+            Some(Death::Forgotten) | None => Ok(()),
+        }
     }
 
     fn is_dead(&self, worker: WorkerId) -> bool {
+        self.death(worker).is_some()
+    }
+
+    fn death(&self, worker: WorkerId) -> Option<Death> {
         if self.own.contains(&worker) {
-            return false;
+            return None;
         }
         match File::open(lock_path(&self.folder, worker)) {
             // Shared, so that two processes that look at the same time do not take each other for the worker.
-            Ok(file) => flock(&file, FlockOperation::NonBlockingLockShared).is_ok(),
+            Ok(file) => flock(&file, FlockOperation::NonBlockingLockShared).is_ok().then_some(Death::LeftBehind(file)),
             // The folder itself gone (not mounted) says nothing about anybody.
-            Err(error) => error.kind() == io::ErrorKind::NotFound && self.folder.is_dir(),
+            Err(error) => (error.kind() == io::ErrorKind::NotFound && self.folder.is_dir()).then_some(Death::Forgotten),
         }
     }
+}
+
+/// What shows that a worker is dead.
+enum Death {
+    /// Its lock file is free; now it is held here, together with others who look.
+    LeftBehind(File),
+    /// There is no lock file.
+    Forgotten,
 }
 
 fn lock_path(folder: &Path, worker: WorkerId) -> PathBuf {

@@ -103,8 +103,9 @@ impl Lanes {
 
     /// Claims from lanes until `stop` fires. Then nothing more is claimed or taken over; what was claimed and not
     /// begun is given back, and whatever else is this worker's by then, also what is still on its way to its owner, is
-    /// carried to its end or park. Returns after that.
-    pub async fn serve(self, config: &LaneConfig, stop: CancellationToken) -> std::io::Result<()> {
+    /// carried to its end or park; what only waits for a time parks at once. Returns after that.
+    pub async fn serve(mut self, config: &LaneConfig, stop: CancellationToken) -> std::io::Result<()> {
+        self.owner = self.owner.leave_on(stop.clone());
         let mut monitor = Monitor::new();
         let sources = TaskTracker::new();
         let mut drains = Vec::new();

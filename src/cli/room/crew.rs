@@ -42,6 +42,8 @@ const PAGE: usize = 500;
 /// When its parts end.
 #[derive(Debug, Clone, Default)]
 pub struct Stops {
+    /// Fires: somebody asked this worker to end.
+    pub asked: CancellationToken,
     /// Fires: nothing more is claimed.
     pub lanes: CancellationToken,
     /// Fires: what is under way goes back to its lane, interrupted.
@@ -53,6 +55,7 @@ pub struct Stops {
 impl Stops {
     fn child(&self) -> Stops {
         Stops {
+            asked: self.asked.child_token(),
             lanes: self.lanes.child_token(),
             hand_back: self.hand_back.child_token(),
             halt: self.halt.child_token(),
@@ -186,18 +189,20 @@ impl Keeper {
             .report_to(self.post.ended.clone());
         worker.attend();
         let mut serving = std::pin::pin!(lanes.serve(&self.serving, stops.lanes.clone()));
-        let served = tokio::select! {
-            served = &mut serving => served.map(|()| false),
-            () = worker.lost() => {
-                tracing::error!(worker = %worker.id, "the lease of this worker is lost: what it had under way was ended");
-                stops.halt.cancel();
-                stops.lanes.cancel();
-                serving.await.map(|()| true)
-            }
-            () = worker.draining() => {
-                tracing::info!(worker = %worker.id, "somebody asked this worker to end");
-                self.stops.lanes.cancel();
-                serving.await.map(|()| false)
+        let served = loop {
+            tokio::select! {
+                served = &mut serving => break served.map(|()| false),
+                () = worker.lost() => {
+                    tracing::error!(worker = %worker.id, "the lease of this worker is lost: what it had under way was ended");
+                    stops.halt.cancel();
+                    stops.lanes.cancel();
+                    break serving.await.map(|()| true);
+                }
+                () = worker.draining(), if !stops.lanes.is_cancelled() => {
+                    tracing::info!(worker = %worker.id, "somebody asked this worker to end");
+                    self.stops.asked.cancel();
+                    self.stops.lanes.cancel();
+                }
             }
         };
         match served {

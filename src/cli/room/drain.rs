@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{crew::Crew, start::Started};
 use crate::{
     cli::{Context, fault::exit, interrupt::Interrupts},
-    model::Millis,
+    model::{Millis, TenantId},
     ports::Store,
 };
 
@@ -23,21 +23,25 @@ const FORCE: Duration = Duration::from_secs(10);
 /// What is counted where the store does not answer.
 const UNKNOWN: usize = 0;
 
-/// Stops, and answers the exit code.
+/// Stops, after it was told `why`, and answers the exit code.
 pub async fn drain(
     context: &Context,
     patience: Millis,
     started: &mut Started,
-    signal: &str,
+    why: &str,
     interrupts: &mut Interrupts,
 ) -> u8 {
     let out = &context.out;
-    out.message(format!("{signal}: stopping; once more ends opsroom at once"));
+    out.message(why);
     started.stop_server.cancel();
     let store = started.instance.world.store.clone();
     let Some(crew) = &mut started.crew else { return exit::SUCCESS };
     crew.stops.lanes.cancel();
     let deadline = Instant::now() + patience.duration();
+    // For people who look, and for those who count the slots of a lane.
+    if let Ok(Err(error)) = tokio::time::timeout(PROGRESS, store.drain_worker(TenantId::DEFAULT, crew.id())).await {
+        tracing::debug!(%error, "it could not be told that this worker takes nothing more");
+    }
     let mut progress = tokio::time::interval(PROGRESS);
     progress.tick().await;
     loop {

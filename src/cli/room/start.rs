@@ -63,6 +63,11 @@ impl Started {
         }
     }
 
+    /// Fires when somebody asks the worker to end.
+    pub fn asked(&self) -> CancellationToken {
+        self.crew.as_ref().map(|crew| crew.stops.asked.clone()).unwrap_or_default()
+    }
+
     /// Ends everything, in order.
     pub async fn finish(self) {
         self.stop_server.cancel();

@@ -45,6 +45,12 @@ pub fn run(context: &Context, options: &Options) -> Result<u8, Fault> {
         let interrupts = Interrupts::listen()?;
         let instance = Instance::open(&context.config).await?;
         leftovers::mention(context, &instance).await?;
+        if instance.is_fleet() && !options.quiet {
+            context.out.message(format!(
+                "this command executes the run; the workers of {} do where a server is named (--server)",
+                instance.ledger.place()
+            ));
+        }
         if !bundle.is_empty() {
             instance.world.bundles.put(&bundle).await?;
         }

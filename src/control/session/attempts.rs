@@ -76,6 +76,12 @@ impl Session {
         self.feed(Input::Finished { attempt, outcome });
     }
 
+    /// The worker takes nothing more and is about to end.
+    pub(super) fn leave(&mut self) {
+        self.is_leaving = true;
+        self.feed(Input::Leaving(!self.cannot_store));
+    }
+
     /// The worker is being drained: nothing begins any more, and what is under way is stopped.
     pub(super) fn stop_attempts(&mut self) {
         self.feed(Input::Slots(0));

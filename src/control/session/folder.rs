@@ -21,9 +21,14 @@ impl Session {
         if self.parking.is_some() || storing.is_some() {
             return;
         }
-        // Where nobody wakes it, its owner waits with it.
-        let may_park = self.owner.world.limits.is_woken || self.run.timer().is_none();
-        let waiting_on = self.run.waiting_on(self.now()).filter(|_| may_park);
+        let mut waiting_on = self.run.waiting_on(self.now());
+        // Where nobody wakes it, its owner waits with it, or hands it back.
+        if waiting_on.is_some() && !self.owner.world.limits.is_woken && self.run.timer().is_some() {
+            waiting_on = None;
+            if self.is_leaving && self.handed.is_none() {
+                self.stop_attempts();
+            }
+        }
         if (waiting_on.is_some() || self.is_handed_back()) && self.must_store() {
             let stored = Box::pin(run_folder::store(self.owner.world.clone(), self.row.id));
             *storing = Some(Storing { starts: self.starts, stored });
@@ -52,6 +57,10 @@ impl Session {
             self.cannot_store = true;
         }
         self.feed(Input::WorkspaceStored(stored));
+        if self.cannot_store && self.is_leaving {
+            // Its folder is here alone: what this worker still has time for is done here.
+            self.feed(Input::Leaving(false));
+        }
     }
 
     /// What ended steps leave in the folder counts from here on, and is here. Steps that leave nothing there bind a run

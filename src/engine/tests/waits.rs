@@ -183,6 +183,30 @@ fn a_long_retry_gives_up_the_owner_and_a_short_one_does_not() {
 }
 
 #[test]
+fn an_owner_that_leaves_gives_up_any_wait_and_nothing_that_is_under_way() {
+    let mut bench = Bench::of(vec![step("a", &[]), step("b", &[])]);
+    let until = waits(&mut bench, "a", Millis(50));
+    bench.feed(Input::Leaving(true)).unwrap();
+    assert_eq!((bench.run.waiting_on(bench.now), bench.feed(Input::Park)), (None, Err(Rejection::Stale)));
+    waits(&mut bench, "b", Millis(90));
+    assert_eq!(bench.run.waiting_on(bench.now), Some(WaitingOn::Timer));
+    bench.feed(Input::Park).unwrap();
+    assert_eq!(bench.run.wake_at(), Some(until));
+    // The next one stays.
+    bench.run = Run::replay(&bench.plan, bench.run.id(), std::sync::Arc::default(), &bench.facts);
+    bench.feed(Input::Begin).unwrap();
+    assert_eq!(bench.run.waiting_on(bench.now), None);
+    bench.after(90);
+    assert_eq!(bench.ended(), RunStatus::Succeeded);
+    // A pause before the next attempt is a wait as well.
+    let plan = Plan::new("waits", vec![PlannedStep { retry: retries(2, 50), ..step("a", &[]) }]);
+    let mut bench = Bench::start(plan);
+    bench.feed(Input::Leaving(true)).unwrap();
+    bench.ends("a", failed());
+    assert_eq!(bench.run.waiting_on(bench.now), Some(WaitingOn::Timer));
+}
+
+#[test]
 fn where_a_person_and_a_time_are_waited_for_the_person_is_named() {
     let mut bench = Bench::of(vec![step("held", &[]), step("a", &[])]);
     waits(&mut bench, "a", LONG);

@@ -111,6 +111,7 @@ impl World {
             4 => Input::Resolve { step: "s0".into(), verdict: Verdict::Retry, by: "bob".into(), note: "n".into() },
             5 => Input::Begin,
             6 => Input::Park,
+            7 if self.rng.one_in(8) => Input::Leaving(!self.rng.one_in(3)),
             7 => {
                 self.now = Micros(self.now.0 + 200_000);
                 Input::Tick
@@ -242,8 +243,8 @@ impl World {
                 assert!(seen.running().next().is_none(), "seed {}: what is under way needs an owner", self.seed);
                 let timer = seen.timer();
                 assert!(
-                    timer.is_none_or(|at| at > self.now.plus(LONG_WAIT)),
-                    "seed {}: a short wait keeps its owner",
+                    seen.index.is_leaving || timer.is_none_or(|at| at > self.now.plus(LONG_WAIT)),
+                    "seed {}: a short wait keeps an owner that stays",
                     self.seed
                 );
             }
@@ -385,7 +386,7 @@ impl World {
         assert_same(&self.run, &replayed, seed);
         let late = self.started.first().map(|a| Input::Finished { attempt: *a, outcome: Outcome::Lost });
         let cancel = Input::Cancel { by: String::new(), reason: String::new(), force: true };
-        for input in [Input::Begin, Input::Tick, Input::Park, cancel].into_iter().chain(late) {
+        for input in [Input::Begin, Input::Tick, Input::Park, Input::Leaving(true), cancel].into_iter().chain(late) {
             let before = self.run.clone();
             assert_eq!(decide(&self.plan, &mut self.run, input, self.now), Err(Rejection::Ended));
             assert_eq!(before, self.run, "seed {seed}: an ended run is sealed");

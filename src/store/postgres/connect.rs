@@ -1,6 +1,6 @@
 //! Where the database is, and how connections to it are made.
 
-use std::{fmt, num::NonZeroU32, str::FromStr, time::Duration};
+use std::{fmt, num::NonZeroU32, path::PathBuf, str::FromStr, time::Duration};
 
 use percent_encoding::percent_decode_str;
 use sqlx::{
@@ -47,6 +47,9 @@ const PARAMETERS: [&str; 17] = [
     "options",
 ];
 
+/// Those that name files.
+const FILES: [&str; 7] = ["sslrootcert", "ssl-root-cert", "ssl-ca", "sslcert", "ssl-cert", "sslkey", "ssl-key"];
+
 /// What is between this process and the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Pooling {
@@ -67,6 +70,8 @@ pub struct PgConfig {
     /// As it was given.
     url: String,
     options: PgConnectOptions,
+    /// The files that the URL names and a connection needs, each with the name of its parameter.
+    files: Vec<(String, PathBuf)>,
     pub pooling: Pooling,
     /// Connections at most. Every one is a process of the server: default is [`PgConfig::default_pool`].
     pub pool: NonZeroU32,
@@ -102,13 +107,16 @@ impl PgConfig {
             return Err(BadUrl(format!("its scheme is none of {}", SCHEMES.join(", "))));
         }
         let (target, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let Query { kept, pooling } = Query::read(query)?;
+        let Query { kept, pooling, files } = Query::read(query)?;
         // The driver's error may quote the URL.
         let options = PgConnectOptions::from_str(&format!("postgres://{target}?{kept}"))
             .map_err(|_| BadUrl("it is not of the form postgres://user:password@host:port/database".to_owned()))?;
+        let options = verified(options, &kept);
+        let needs_files = !matches!(options.get_ssl_mode(), PgSslMode::Disable | PgSslMode::Prefer);
         Ok(PgConfig {
             url: url.to_owned(),
-            options: verified(options, &kept),
+            options,
+            files: if needs_files { files } else { Vec::new() },
             pooling,
             pool: PgConfig::default_pool(),
             statement_timeout: Duration::from_secs(30),
@@ -140,7 +148,7 @@ impl PgConfig {
             query.split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("dbname=")).collect();
         let mark = if kept.is_empty() { "" } else { "?" };
         let config = PgConfig::from_url(&format!("{scheme}://{authority}/{name}{mark}{}", kept.join("&")))?;
-        Ok(PgConfig { url: config.url, options: config.options, ..self.clone() })
+        Ok(PgConfig { url: config.url, options: config.options, files: config.files, ..self.clone() })
     }
 
     /// The URL with its password: for the environment of a process of ours, never for people or logs.
@@ -229,12 +237,13 @@ struct Query {
     /// Those that the driver understands, as they were.
     kept: String,
     pooling: Pooling,
+    files: Vec<(String, PathBuf)>,
 }
 
 impl Query {
     fn read(query: &str) -> Result<Query, BadUrl> {
         let mut kept = Vec::new();
-        let mut pooling = Pooling::Detect;
+        let (mut pooling, mut files) = (Pooling::Detect, Vec::new());
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             match name {
@@ -246,15 +255,27 @@ impl Query {
                 }
                 // As asyncpg calls it.
                 "ssl" => kept.push(format!("sslmode={value}")),
-                name if PARAMETERS.contains(&name) || name.starts_with("options[") => kept.push(pair.to_owned()),
+                name if PARAMETERS.contains(&name) || name.starts_with("options[") => {
+                    if FILES.contains(&name) {
+                        files.extend(path_of(value).map(|path| (name.to_owned(), path)));
+                    }
+                    kept.push(pair.to_owned());
+                }
                 name => {
                     let name = percent_decode_str(name).decode_utf8_lossy();
                     return Err(BadUrl(format!("it has a parameter `{name:.40}`, which is not known")));
                 }
             }
         }
-        Ok(Query { kept: kept.join("&"), pooling })
+        Ok(Query { kept: kept.join("&"), pooling, files })
     }
+}
+
+/// As the driver reads it; `None` where the value is no path but what would be in the file.
+fn path_of(value: &str) -> Option<PathBuf> {
+    let value = value.replace('+', " ");
+    let value = percent_decode_str(&value).decode_utf8_lossy();
+    (!value.trim_start().starts_with("-----BEGIN")).then(|| value.into_owned().into())
 }
 
 /// `allow` is left out: the driver would never encrypt.
@@ -283,6 +304,12 @@ pub(super) async fn first(config: &PgConfig) -> Result<(PgConnection, Pooling), 
 
 async fn one(config: &PgConfig, options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
     let at = |why: String| StoreError::Unavailable(format!("{}: {why}", config.place()));
+    // The driver's error has no name.
+    for (name, path) in &config.files {
+        if let Err(error) = tokio::fs::File::open(path).await {
+            return Err(at(format!("`{name}`: the file `{}` cannot be read: {error}", path.display())));
+        }
+    }
     match tokio::time::timeout(FIRST, options.connect()).await {
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(error)) => Err(match store_error(&error) {
@@ -368,6 +395,18 @@ mod tests {
         assert!(matches!(mode("sslmode=require&sslrootcert=/ca.pem"), PgSslMode::VerifyCa));
         assert!(matches!(mode("sslmode=verify-full"), PgSslMode::VerifyFull));
         assert!(matches!(mode(""), PgSslMode::Prefer));
+    }
+
+    #[test]
+    fn files_are_those_that_a_connection_needs() {
+        let files = |query: &str| PgConfig::from_url(&format!("postgres://db/ops?{query}")).unwrap().files;
+        let named = |name: &str, path: &str| (name.to_owned(), PathBuf::from(path));
+        assert_eq!(
+            files("sslmode=verify-full&sslrootcert=/a%20b/ca.pem&ssl-key=/key"),
+            [named("sslrootcert", "/a b/ca.pem"), named("ssl-key", "/key")]
+        );
+        assert_eq!(files("sslmode=verify-ca&sslrootcert=-----BEGIN+CERTIFICATE-----%0A"), []);
+        assert_eq!(files("sslmode=prefer&sslrootcert=/ca.pem"), []);
     }
 
     #[test]

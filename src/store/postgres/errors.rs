@@ -1,5 +1,7 @@
 //! From SQLSTATEs to what a caller can do about them.
 
+use std::io;
+
 use sqlx::error::DatabaseError;
 
 use crate::ports::StoreError;
@@ -10,9 +12,16 @@ pub(super) fn store_error(error: &sqlx::Error) -> StoreError {
         sqlx::Error::Database(error) => from_database(&**error),
         sqlx::Error::PoolTimedOut => StoreError::Busy("no free connection to the database".to_owned()),
         sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => StoreError::Unavailable("it was closed".to_owned()),
+        sqlx::Error::Io(error) if is_about_tls(error) => without_trust(error),
         sqlx::Error::Io(error) => StoreError::Busy(format!("the connection to the database was lost: {error}")),
         sqlx::Error::Protocol(why) => StoreError::Busy(format!("the connection to the database was lost: {why}")),
-        sqlx::Error::Tls(error) => StoreError::Unavailable(format!("TLS with the database failed: {error}")),
+        // The driver has only words for it.
+        sqlx::Error::Tls(error) if error.to_string().contains("does not support TLS") => StoreError::Unavailable(
+            "the server does not speak TLS; set `ssl = on` there, or `sslmode=disable` in the URL if nobody else can be in \
+             between"
+                .to_owned(),
+        ),
+        sqlx::Error::Tls(error) => without_trust(error),
         sqlx::Error::ColumnDecode { index, source } => StoreError::Corrupt {
             table: "unknown",
             column: "unknown",
@@ -22,6 +31,17 @@ pub(super) fn store_error(error: &sqlx::Error) -> StoreError {
         sqlx::Error::Encode(why) => StoreError::Refused(why.to_string()),
         other => StoreError::Unavailable(other.to_string()),
     }
+}
+
+/// The handshake failed: not the network, but what one side thinks of the other.
+fn is_about_tls(error: &io::Error) -> bool {
+    error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()).is_some()
+}
+
+fn without_trust(error: &impl std::fmt::Display) -> StoreError {
+    StoreError::Unavailable(format!(
+        "TLS with the database failed: {error}; check host, `sslmode` and `sslrootcert` of the database URL"
+    ))
 }
 
 /// Whether nobody can tell if the statement was carried out: the connection broke before its answer came.

@@ -191,7 +191,8 @@ impl Keeper {
         for writer in writers {
             tasks.spawn(host.run(writer));
         }
-        let owner = Owner::new(world.clone(), committer, id).fenced(fence).hand_back_on(self.drain.clone());
+        let owner = Owner::new(world.clone(), committer, id).fenced(fence);
+        let owner = owner.leave_on(self.drain.clone()).hand_back_on(self.drain.clone());
         let attendant = Attendant::new(world, id).giving_back();
         let attendant = if shared.lease.is_some() { attendant.with_lease() } else { attendant };
         tasks.spawn(host.run(attendant.run(CancellationToken::new())));

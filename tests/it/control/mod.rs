@@ -2,6 +2,7 @@
 
 mod announcements;
 #[cfg(target_os = "linux")]
+mod graves;
 mod idle;
 mod notes;
 mod parking;

@@ -15,10 +15,8 @@ use opsroom::{
     ports::{Clock, Ids as _, Liveness, RunRow, StepRow, StoreError},
     runbook::{Jitter, Plan, RetryPolicy},
     system::{RandomIds, SystemClock},
-    worker::{LaneConfig, Lanes},
 };
 use serde_json::json;
-use tokio_util::sync::CancellationToken;
 
 use super::world::{Place, Process, chain};
 
@@ -244,8 +242,9 @@ async fn the_death_of_the_worker_neither_loses_nor_repeats_a_wait() {
     assert_eq!((why.summary.as_str(), why.blockers[0].kind), ("1 step waits for a time.", BlockerKind::Timer));
     let dead = first.worker;
     first.halt.cancel();
-    first.stop.cancel();
     tokio::time::sleep(Duration::from_millis(100)).await;
+    // Only now: one that stops in order would give the run up.
+    first.stop.cancel();
     scene.clock.by(Millis(19_000));
     let second = scene.serving().await;
     assert_eq!(scene.sweep(&second, &[dead]).await, 1);
@@ -258,25 +257,60 @@ async fn the_death_of_the_worker_neither_loses_nor_repeats_a_wait() {
     second.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_drain_hands_a_run_that_waits_back_at_once() {
-    let scene = Scene::new().await;
-    let first = scene.process(Limits::default()).await;
-    let hand_back = CancellationToken::new();
-    let lanes = Lanes::new(first.owner.clone(), first.worker, first.tasks.clone()).hand_back_on(hand_back.clone());
-    let stop = first.stop.clone();
-    first.tasks.spawn(async move {
-        lanes.serve(&LaneConfig { lanes: vec![opsroom::model::Lane::A], slots: 1 }, stop).await.unwrap();
-    });
-    let run = first.submit(&wait("20s")).await;
+/// A run that waits for less than a worker keeps it for, in the hands of that worker.
+async fn begun(scene: &Scene, process: &Process) -> RunId {
+    process.serve(1);
+    let run = process.submit(&wait("20s")).await;
     while !scene.kinds(run).await.contains(&"step_waiting".to_owned()) {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    first.stop.cancel();
-    hand_back.cancel();
+    run
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_short_wait_leaves_a_worker_that_stops() {
+    let scene = Scene::new().await;
+    let first = scene.process(Limits::default()).await;
+    let run = begun(&scene, &first).await;
     first.stop().await;
     let row = scene.place.store.run(run).await.unwrap().unwrap();
-    assert_eq!((row.status, row.waiting_on), (RunStatus::Queued, Some(WaitingOn::Capacity)));
+    assert_eq!((row.status, row.waiting_on, row.claimable), (RunStatus::Queued, Some(WaitingOn::Timer), false));
+    let over = scene.step(run, 0).await.started_at.unwrap().plus(Millis(20_000));
+    assert!((row.wake_at.unwrap().0 - over.0).abs() <= 1_000, "{row:?}");
+    scene.clock.by(Millis(20_000));
+    let second = scene.serving().await;
+    assert_eq!(scene.sweep(&second, &[]).await, 1);
+    assert_eq!(second.ends(run).await, RunStatus::Succeeded);
+    let step = scene.step(run, 0).await;
+    assert_eq!((step.attempts, second.row(run).await.recoveries), (1, 0), "nothing was interrupted");
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_short_pause_before_the_next_attempt_leaves_a_worker_that_stops() {
+    let scene = Scene::new().await;
+    let process = scene.serving().await;
+    let plan = chain([("assert", json!({"that": false}))]);
+    let mut plan = Plan::from_json(&plan.to_json()).unwrap();
+    plan.steps[0].retry =
+        RetryPolicy { max_attempts: 2, delay: Millis(20_000), jitter: Jitter::None, ..RetryPolicy::never() };
+    let run = process.submit(&Arc::new(plan.link())).await;
+    while !scene.kinds(run).await.contains(&"step_retrying".to_owned()) {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    process.stop().await;
+    let row = scene.place.store.run(run).await.unwrap().unwrap();
+    assert_eq!((row.status, row.waiting_on), (RunStatus::Queued, Some(WaitingOn::Timer)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_stops_where_nobody_wakes_runs_hands_a_wait_back() {
+    let scene = Scene::new().await;
+    let first = scene.process(Limits { is_woken: false, ..Limits::default() }).await;
+    let run = begun(&scene, &first).await;
+    first.stop().await;
+    let row = scene.place.store.run(run).await.unwrap().unwrap();
+    assert_eq!((row.status, row.waiting_on, row.claimable), (RunStatus::Queued, Some(WaitingOn::Capacity), true));
     scene.clock.by(Millis(20_000));
     let second = scene.serving().await;
     assert_eq!(second.ends(run).await, RunStatus::Succeeded);

@@ -3,6 +3,7 @@
 mod cancels;
 mod deaths;
 mod drains;
+mod encryption;
 mod launch;
 mod notify;
 mod restarts;

@@ -12,6 +12,7 @@ use opsroom::{
     model::{Failure, FailureReason, RunId, RunStatus, Success, WaitingOn, WorkerId},
     ports::{AttemptContext, Executor, Liveness, Store as _, StoreError},
     runbook::{Phase, Plan, PlannedStep, StepFolder, Template},
+    system::FolderArtifacts,
 };
 use serde_json::json;
 
@@ -296,4 +297,33 @@ async fn what_counts_of_a_run_stays_until_it_has_ended_and_then_for_a_day() {
     assert_eq!(tidy(&one, &[one.process.worker]).await, 0);
     one.process.stop().await;
     other.process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_cannot_take_its_folder_along_waits_with_a_worker_that_stops() {
+    let (disk, mark) = (tempfile::tempdir().unwrap(), Mark::default());
+    let fleet = Fleet::with(Arc::new(FolderArtifacts::new(disk.path()).unwrap())).await;
+    let one = machine(&fleet, "one", &mark).await;
+    one.work();
+    let nap = PlannedStep {
+        needs: vec![opsroom::model::StepIx(0)],
+        with: Template::Literal(json!({"for": "1s"})),
+        ..PlannedStep::new("nap", "wait")
+    };
+    let run =
+        one.process.submit(&Arc::new(Plan::new("marks", vec![step("large", None), nap, step("c", Some(1))]))).await;
+    let names = async || -> Vec<String> {
+        let events = one.process.world.store.events(run, 0, 1_000).await.unwrap();
+        events.into_iter().map(|event| event.kind.action).collect()
+    };
+    until("it waits", async || names().await.contains(&"step_waiting".to_owned())).await;
+    one.process.stop.cancel();
+    assert_eq!(one.process.ends(run).await, RunStatus::Succeeded);
+    let names = names().await;
+    assert!(
+        names.contains(&"workspace_not_stored".to_owned()) && !names.contains(&"run_parked".to_owned()),
+        "{names:?}"
+    );
+    assert_eq!(mark.seen().last().unwrap().1, ["large"]);
+    one.process.stop().await;
 }

@@ -4,6 +4,7 @@
 //! ([`database`]); a test that kills its server starts one for itself ([`own_server`]). Servers end with the test
 //! process, however it ends: a watchdog waits at a pipe that closes with it.
 
+mod certificates;
 mod pgbouncer;
 mod postgres;
 mod programs;
@@ -12,5 +13,5 @@ pub mod redis;
 mod wire;
 
 pub use pgbouncer::PgBouncer;
-pub use postgres::{TestDatabase, database, migrated_database, own_server, pooler};
+pub use postgres::{TestDatabase, database, encrypted_server, migrated_database, own_server, pooler};
 pub use proxy::{Mode, Proxy};

@@ -15,6 +15,7 @@ use tokio::sync::{Mutex, OnceCell};
 
 use super::{
     PgBouncer,
+    certificates::make_certificates,
     programs::{Folder, free_port, program},
 };
 
@@ -23,6 +24,8 @@ pub struct Server {
     folder: Folder,
     bin: PathBuf,
     port: u16,
+    /// It takes no connection without TLS.
+    is_encrypted: bool,
     process: Mutex<Option<Child>>,
     databases: AtomicU32,
 }
@@ -71,6 +74,15 @@ pub async fn pooler() -> &'static PgBouncer {
 
 /// A server of one test, which may kill and restart it.
 pub async fn own_server() -> Server {
+    server(false).await
+}
+
+/// A server of one test, which speaks nothing but TLS. Its certificate is for `localhost`.
+pub async fn encrypted_server() -> Server {
+    server(true).await
+}
+
+async fn server(is_encrypted: bool) -> Server {
     let bin = binaries();
     let folder = Folder::new("opsroom-postgres-", "data/postmaster.pid");
     let data = folder.path.join("data");
@@ -78,8 +90,12 @@ pub async fn own_server() -> Server {
     init.arg("-D").arg(&data).args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8"]);
     let status = init.status().unwrap();
     assert!(status.success(), "initdb: {}", folder.log());
+    if is_encrypted {
+        make_certificates(program(Path::new("/bin/sh"), &folder));
+        folder.write("data/pg_hba.conf", "hostssl all all 127.0.0.1/32 trust\n");
+    }
     let port = free_port();
-    let server = Server { folder, bin, port, process: Mutex::new(None), databases: AtomicU32::new(0) };
+    let server = Server { folder, bin, port, is_encrypted, process: Mutex::new(None), databases: AtomicU32::new(0) };
     server.start().await;
     server
 }
@@ -100,6 +116,12 @@ impl Server {
             "track_wal_io_timing=on".to_owned(),
         ] {
             server.arg("-c").arg(setting);
+        }
+        if self.is_encrypted {
+            for (setting, file) in [("ssl_cert_file", "server.pem"), ("ssl_key_file", "server.key")] {
+                server.arg("-c").arg(format!("{setting}={}", self.folder.path.join(file).display()));
+            }
+            server.args(["-c", "ssl=on"]);
         }
         *self.process.lock().await = Some(server.spawn().unwrap());
         self.until_ready().await;
@@ -132,7 +154,19 @@ impl Server {
     }
 
     pub fn url(&self, database: &str) -> String {
+        if self.is_encrypted {
+            let ca = self.certificate("ca.pem");
+            return format!(
+                "postgres://postgres@localhost:{}/{database}?sslmode=verify-full&sslrootcert={ca}",
+                self.port
+            );
+        }
         format!("postgres://postgres@127.0.0.1:{}/{database}?sslmode=disable", self.port)
+    }
+
+    /// The path of one of the files that [`make_certificates`] makes.
+    pub fn certificate(&self, name: &str) -> String {
+        self.folder.path.join(name).display().to_string()
     }
 
     /// A new database, empty or a copy of another one.

@@ -17,6 +17,7 @@ use redis::{FromRedisValue, aio::ConnectionLike};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use super::certificates::make_certificates;
 pub use sentinels::{SentinelPair, sentinel};
 
 /// Whose server it is.
@@ -79,7 +80,9 @@ pub async fn valkey() -> Redis {
 pub async fn start_with(options: Options) -> Redis {
     let folder = tempfile::Builder::new().prefix("opsroom-redis-").tempdir().unwrap();
     if options.is_encrypted {
-        make_certificates(folder.path());
+        let mut shell = Command::new("sh");
+        shell.current_dir(folder.path());
+        make_certificates(shell);
     }
     let redis = Redis { folder, port: free_port(), options, process: Mutex::new(None) };
     redis.start().await;
@@ -232,13 +235,4 @@ pub fn free_port() -> u16 {
             return port;
         }
     }
-}
-
-fn make_certificates(folder: &Path) {
-    let script = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=test-ca -keyout ca.key -out ca.pem &&
-        openssl req -newkey rsa:2048 -nodes -subj /CN=localhost -keyout server.key -out server.csr &&
-        printf 'subjectAltName=DNS:localhost' > san &&
-        openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile san -out server.pem";
-    let output = Command::new("sh").args(["-c", script]).current_dir(folder).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
