@@ -6,6 +6,8 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
+use crate::model::StepStatus;
+
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -77,6 +79,11 @@ pub enum Invariant {
 pub const LOOKED_FOR: i64 = 11;
 /// And so many are shown.
 const SHOWN: usize = 3;
+
+/// What steps of ended runs may be, in words.
+pub fn settled() -> Vec<&'static str> {
+    StepStatus::ALL.iter().filter(|status| status.is_settled()).map(|status| status.as_str()).collect()
+}
 
 impl Invariant {
     pub const ALL: [Invariant; 9] = [

@@ -9,6 +9,7 @@ mod findings;
 mod guard;
 mod listing;
 mod memory;
+mod place;
 mod postgres;
 mod schema;
 mod seed;

@@ -42,6 +42,9 @@ const FILE: u64 = 64 << 20;
 /// How often to look for ended runs while there are none.
 const PAUSE: Duration = Duration::from_millis(300);
 
+/// And at least how often to try again while the artifact store, or the store, is away.
+const LONGEST: Duration = Duration::from_secs(5);
+
 /// The last words of a run may come a moment after its end was committed; until then it waits.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
@@ -121,18 +124,21 @@ impl Archiver {
         if let Err(error) = self.tidy().await {
             tracing::warn!(%error, "leftovers of archiving could not be removed; the next start tries again");
         }
-        let mut waiting = HashMap::new();
+        let (mut waiting, mut patience) = (HashMap::new(), PAUSE);
         loop {
             let begin = Instant::now();
-            let archived = match self.batch(&mut waiting).await {
-                Ok(archived) => archived,
+            let pause = match self.batch(&mut waiting).await {
+                Ok(archived) => {
+                    patience = PAUSE;
+                    if archived > 0 { begin.elapsed().min(PAUSE) } else { PAUSE }
+                }
                 Err(error) => {
                     tracing::warn!(%error, "ended runs could not be archived; trying again");
                     self.usable_since.store(self.clock.now().0, Ordering::Relaxed);
-                    0
+                    patience = (2 * patience).min(LONGEST);
+                    patience
                 }
             };
-            let pause = if archived > 0 { begin.elapsed().min(PAUSE) } else { PAUSE };
             if stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
                 return;
             }

@@ -8,12 +8,13 @@ use super::{
     PgStore,
     arguments::{self, arguments},
     errors::store_error,
-    records::{self, EventRecord, Place, decode_all},
+    records::{self, EventRecord, decode_all},
     types::{At, stored},
 };
 use crate::{
     model::{Micros, RunId, TenantId},
     ports::{ArchiveRow, ArchiveStore, EVENT_BYTES, EndedRun, StoreError, StoredEvent},
+    store::place::Place,
 };
 
 #[async_trait]

@@ -7,12 +7,13 @@ use uuid::Uuid;
 use super::{
     PgStore,
     arguments::{self, arguments},
-    records::{Place, decode, page, scalar},
+    records::{decode, page, scalar},
     types::{At, restored, stored},
 };
 use crate::{
     model::{RunId, TenantId},
     ports::{ArtifactCursor, ArtifactIndex, ArtifactPlace, ArtifactRow, Page, StoreError},
+    store::place::Place,
 };
 
 /// How often an artifact may be gone between the look at it and its replacement.

@@ -312,9 +312,10 @@ async fn one(config: &PgConfig, options: &PgConnectOptions) -> Result<PgConnecti
     }
     match tokio::time::timeout(FIRST, options.connect()).await {
         Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(error)) => Err(match store_error(&error) {
-            StoreError::Unavailable(why) | StoreError::Busy(why) | StoreError::Refused(why) => at(why),
-            other => other,
+        Ok(Err(error)) => Err(match (store_error(&error), &error) {
+            (StoreError::Busy(_), sqlx::Error::Io(error)) => at(format!("it cannot be connected to: {error}")),
+            (StoreError::Unavailable(why) | StoreError::Busy(why) | StoreError::Refused(why), _) => at(why),
+            (other, _) => other,
         }),
         Err(_) => Err(at(format!("no answer within {FIRST:?}; check the address and the network"))),
     }

@@ -6,11 +6,12 @@ use uuid::Uuid;
 use super::{
     PgStore,
     arguments::arguments,
-    records::{Place, decode_all, scalar},
+    records::{decode_all, scalar},
 };
 use crate::{
     model::{RunId, SessionId, TenantId},
     ports::{LiveCount, StoreError},
+    store::place::Place,
 };
 
 pub(super) async fn live(store: &PgStore, tenant: TenantId) -> Result<Vec<LiveCount>, StoreError> {

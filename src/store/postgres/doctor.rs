@@ -13,7 +13,6 @@ use super::{
     types::{At, restored},
 };
 use crate::{
-    model::StepStatus,
     ports::{Artifacts, Clock, StoreError},
     store::findings::{self, Finding, Invariant, LOOKED_FOR},
 };
@@ -130,11 +129,9 @@ async fn look_deeper(
     artifacts: &dyn Artifacts,
     found: &mut Vec<Finding>,
 ) -> Result<(), StoreError> {
-    let settled: Vec<&str> =
-        StepStatus::ALL.iter().filter(|status| status.is_settled()).map(|status| status.as_str()).collect();
     for invariant in Invariant::ALL {
         let arguments = if invariant == Invariant::Ended {
-            arguments!(LOOKED_FOR, settled.clone())
+            arguments!(LOOKED_FOR, findings::settled())
         } else {
             arguments!(LOOKED_FOR)
         };

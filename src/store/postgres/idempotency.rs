@@ -6,12 +6,13 @@ use sqlx::FromRow;
 use super::{
     PgStore,
     arguments::{self, arguments},
-    records::{Place, decode},
+    records::decode,
     types::{At, stored},
 };
 use crate::{
     model::{Digest, Micros, TenantId},
     ports::{IdempotencyStore, IdempotentAnswer, StoreError},
+    store::place::Place,
 };
 
 #[derive(Debug, FromRow)]

@@ -1,8 +1,5 @@
 //! From rows to the domain. A value that this build cannot read is `Corrupt`, and names its place.
 
-use std::{fmt::Display, str::FromStr};
-
-use serde::de::DeserializeOwned;
 use sqlx::{Decode, FromRow, Postgres, Row, Type, postgres::PgRow};
 use uuid::Uuid;
 
@@ -11,8 +8,9 @@ use super::{
     types::{At, restored, restored_json},
 };
 use crate::{
-    model::{Digest, Epoch, EventKind, Failure, RunId, SessionId, TenantId, WorkerId},
+    model::{Epoch, EventKind, Failure, RunId, SessionId, TenantId, WorkerId},
     ports::{Page, RunRow, StoreError, StoredEvent, Trigger},
+    store::place::Place,
 };
 
 /// Decodes all rows of a result.
@@ -61,42 +59,6 @@ pub(super) fn texts(rows: &[PgRow]) -> Result<Vec<String>, StoreError> {
 /// The run in the first column.
 pub(super) fn run_id(row: &PgRow) -> Result<RunId, StoreError> {
     row.try_get(0).map(RunId).map_err(|error| store_error(&error))
-}
-
-/// A row, for saying where something unreadable is.
-pub(super) struct Place {
-    pub(super) table: &'static str,
-    pub(super) row: String,
-}
-
-impl Place {
-    pub(super) fn run(id: RunId) -> Place {
-        Place { table: "runs", row: id.to_string() }
-    }
-
-    pub(super) fn corrupt(&self, column: &'static str, why: impl Display) -> StoreError {
-        StoreError::Corrupt { table: self.table, column, row: self.row.clone(), why: why.to_string() }
-    }
-
-    pub(super) fn word<T: FromStr<Err: Display>>(&self, column: &'static str, word: &str) -> Result<T, StoreError> {
-        word.parse().map_err(|why| self.corrupt(column, why))
-    }
-
-    pub(super) fn json<T: DeserializeOwned>(&self, column: &'static str, text: String) -> Result<T, StoreError> {
-        serde_json::from_str(&restored_json(text)).map_err(|why| self.corrupt(column, why))
-    }
-
-    pub(super) fn digest(&self, column: &'static str, bytes: Vec<u8>) -> Result<Digest, StoreError> {
-        bytes.try_into().map(Digest).map_err(|_| self.corrupt(column, "not 32 bytes"))
-    }
-
-    pub(super) fn number<T: TryFrom<i64, Error: Display>>(
-        &self,
-        column: &'static str,
-        number: i64,
-    ) -> Result<T, StoreError> {
-        T::try_from(number).map_err(|why| self.corrupt(column, format!("{number}: {why}")))
-    }
 }
 
 /// `runs` with its `run_inputs`; JSON as text.
@@ -153,8 +115,8 @@ impl TryFrom<RunRecord> for RunRow {
             plan: input.digest("plan_digest", record.plan_digest)?,
             lane: at.word("lane", &record.lane)?,
             priority: record.priority,
-            labels: input.json("labels", record.labels)?,
-            params: input.json("params", record.params)?,
+            labels: input.json("labels", &restored_json(record.labels))?,
+            params: input.json("params", &restored_json(record.params))?,
             trigger: Trigger { kind: restored(record.trigger_kind), actor: restored(record.trigger_actor) },
             steps_total: input.number("steps_total", record.steps_total)?,
             status: at.word("status", &record.status)?,
@@ -172,7 +134,7 @@ impl TryFrom<RunRecord> for RunRow {
             stamp_head: record.stamp_head.0,
             recoveries: at.number("recoveries", record.recoveries)?,
             recoveries_applied: at.number("recoveries_applied", record.recoveries_applied)?,
-            error: record.error.map(|text| at.json::<Failure>("error", text)).transpose()?,
+            error: record.error.map(|text| at.json::<Failure>("error", &restored_json(text))).transpose()?,
             created_at: record.created_at.0,
             started_at: record.started_at.map(|at| at.0),
             ended_at: record.ended_at.map(|at| at.0),
@@ -201,7 +163,7 @@ impl TryFrom<EventRecord> for StoredEvent {
             prev: at.number("prev", record.prev)?,
             at: record.at.0,
             kind: EventKind { category: at.word("category", &record.category)?, action: restored(record.action) },
-            data: at.json("data", record.data)?,
+            data: at.json("data", &restored_json(record.data))?,
         })
     }
 }

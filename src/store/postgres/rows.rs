@@ -7,13 +7,12 @@ use uuid::Uuid;
 
 use super::{
     errors::store_error,
-    records::Place,
     types::{At, restored, restored_json},
 };
 use crate::{
     model::{Epoch, Lane, RunId, RunStatus, StepIx, WorkerId},
     ports::{SignalRow, StepRow, StoreError},
-    store::{guard::Guard, signal},
+    store::{guard::Guard, place::Place, signal},
 };
 
 /// The id in the first column.
@@ -67,8 +66,8 @@ impl TryFrom<StepRecord> for StepRow {
             attempts: at.number("attempts", record.attempts)?,
             started_at: record.started_at.map(|At(at)| at),
             ended_at: record.ended_at.map(|At(at)| at),
-            outputs: at.json("outputs", record.outputs)?,
-            error: record.error.map(|text| at.json("error", text)).transpose()?,
+            outputs: at.json("outputs", &restored_json(record.outputs))?,
+            error: record.error.map(|text| at.json("error", &restored_json(text))).transpose()?,
         })
     }
 }

@@ -11,12 +11,13 @@ use super::{
     arguments::{self, arguments},
     errors::store_error,
     link::Sent,
-    records::{Place, decode, page, scalar},
+    records::{decode, page, scalar},
     types::{At, restored, stored},
 };
 use crate::{
     model::{Digest, TenantId},
     ports::{NewRunbookVersion, Page, RunbookPut, RunbookStore, RunbookVersionRow, StoreError},
+    store::place::Place,
 };
 
 /// How often others may be faster. Each time one of them has made a version.

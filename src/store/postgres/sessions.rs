@@ -8,8 +8,8 @@ use super::{
     PgStore,
     arguments::{self, arguments},
     errors::store_error,
-    records::{Place, decode, page, scalar},
-    types::{At, restored, stored},
+    records::{decode, page, scalar},
+    types::{At, restored, restored_json, stored},
 };
 use crate::{
     model::{Micros, SessionId, TenantId},
@@ -17,7 +17,7 @@ use crate::{
         Creation, Idempotency, IdempotencyStore, Page, SessionChange, SessionFilter, SessionRow, SessionStore,
         StoreError,
     },
-    store::check,
+    store::{check, place::Place},
 };
 
 #[async_trait]
@@ -139,7 +139,7 @@ impl TryFrom<SessionRecord> for SessionRow {
             id: SessionId(record.id),
             tenant: TenantId(record.tenant_id),
             name: restored(record.name),
-            labels: at.json("labels", record.labels)?,
+            labels: at.json("labels", &restored_json(record.labels))?,
             created_at: record.created_at.0,
             created_by: restored(record.created_by),
             archived_at: record.archived_at.map(|at| at.0),

@@ -9,12 +9,13 @@ use super::{
     PgStore,
     arguments::{self, arguments},
     errors::store_error,
-    records::{Place, page},
-    types::{At, restored, stored},
+    records::page,
+    types::{At, restored, restored_json, stored},
 };
 use crate::{
     model::{Lane, TenantId, WorkerId},
     ports::{Beat, ExpiredWorkers, Page, StoreError, WorkerRow, WorkerState},
+    store::place::Place,
 };
 
 pub(super) async fn register(store: &PgStore, worker: &WorkerRow, lease: Option<Duration>) -> Result<Beat, StoreError> {
@@ -110,7 +111,7 @@ impl TryFrom<WorkerRecord> for WorkerState {
             version: restored(record.version),
             lanes: record.lanes.iter().map(|lane| at.word("lanes", lane)).collect::<Result<Vec<Lane>, _>>()?,
             slots: at.number("slots", i64::from(record.slots))?,
-            labels: at.json("labels", record.labels)?,
+            labels: at.json("labels", &restored_json(record.labels))?,
             started_at: record.started_at.0,
             draining: record.draining,
         };

@@ -8,11 +8,12 @@ use super::{
     SqliteStore,
     arguments::{self, Hex, arguments, hex_list, id},
     errors::store_error,
-    rows::{self, EventRecord, Place, decode_all},
+    rows::{self, EventRecord, decode_all},
 };
 use crate::{
     model::{Digest, Micros, RunId, TenantId},
     ports::{ArchiveRow, ArchiveStore, EVENT_BYTES, EndedRun, StoreError, StoredEvent},
+    store::place::Place,
 };
 
 #[async_trait]

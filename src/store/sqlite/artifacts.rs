@@ -8,11 +8,12 @@ use super::{
     SqliteStore,
     arguments::{self, arguments, id},
     errors::{is_unmatched, store_error},
-    rows::{Place, decode, decode_all},
+    rows::{decode, decode_all},
 };
 use crate::{
     model::{Micros, RunId, TenantId},
     ports::{ArtifactCursor, ArtifactIndex, ArtifactPlace, ArtifactRow, Page, StoreError},
+    store::place::Place,
 };
 
 #[async_trait]

@@ -12,7 +12,6 @@ use super::{
     migrate,
 };
 use crate::{
-    model::StepStatus,
     ports::{Artifacts, StoreError},
     store::findings::{self, Finding, Invariant, LOOKED_FOR},
 };
@@ -72,11 +71,9 @@ async fn look(
     found.push(Finding::ok("DB_SCHEMA", "the schema is this build's"));
     let Some(artifacts) = deep else { return Ok(()) };
     found.push(file(connection).await?);
-    let settled: Vec<&str> =
-        StepStatus::ALL.iter().filter(|status| status.is_settled()).map(|status| status.as_str()).collect();
     for invariant in Invariant::ALL {
         let arguments = if invariant == Invariant::Ended {
-            arguments!(LOOKED_FOR, arguments::json(&settled))
+            arguments!(LOOKED_FOR, arguments::json(&findings::settled()))
         } else {
             arguments!(LOOKED_FOR)
         };

@@ -6,11 +6,12 @@ use sqlx::FromRow;
 use super::{
     SqliteStore,
     arguments::{self, arguments, id},
-    rows::{Place, decode},
+    rows::decode,
 };
 use crate::{
     model::{Digest, Micros, TenantId},
     ports::{IdempotencyStore, IdempotentAnswer, StoreError},
+    store::place::Place,
 };
 
 #[derive(Debug, FromRow)]

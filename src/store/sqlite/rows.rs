@@ -1,16 +1,15 @@
 //! From rows to the domain. A value that this build cannot read is `Corrupt`, and names its place.
 
-use std::{fmt::Display, str::FromStr, sync::Arc};
+use std::sync::Arc;
 
-use serde::de::DeserializeOwned;
 use sqlx::{Decode, FromRow, Row, Sqlite, Type, sqlite::SqliteRow};
 use uuid::Uuid;
 
 use super::errors::store_error;
 use crate::{
-    model::{Digest, Epoch, EventKind, Failure, Lane, Micros, RunId, RunStatus, SessionId, StepIx, TenantId, WorkerId},
+    model::{Epoch, EventKind, Failure, Lane, Micros, RunId, RunStatus, SessionId, StepIx, TenantId, WorkerId},
     ports::{LiveCount, RunRow, SessionRow, SignalRow, StepRow, StoreError, StoredEvent, Trigger},
-    store::{guard::Guard, signal},
+    store::{guard::Guard, place::Place, signal},
 };
 
 /// Decodes all rows of a result.
@@ -70,46 +69,6 @@ pub(super) fn status_and_seq(run: RunId, row: &SqliteRow) -> Result<(RunStatus, 
     Ok((Place::run(run).word("status", &status)?, seq))
 }
 
-/// A row, for saying where something unreadable is.
-pub(super) struct Place {
-    pub(super) table: &'static str,
-    pub(super) row: String,
-}
-
-impl Place {
-    pub(super) fn run(id: RunId) -> Place {
-        Place { table: "runs", row: id.to_string() }
-    }
-
-    pub(super) fn corrupt(&self, column: &'static str, why: impl Display) -> StoreError {
-        StoreError::Corrupt { table: self.table, column, row: self.row.clone(), why: why.to_string() }
-    }
-
-    pub(super) fn id(&self, column: &'static str, bytes: &[u8]) -> Result<Uuid, StoreError> {
-        Uuid::from_slice(bytes).map_err(|why| self.corrupt(column, why))
-    }
-
-    pub(super) fn word<T: FromStr<Err: Display>>(&self, column: &'static str, word: &str) -> Result<T, StoreError> {
-        word.parse().map_err(|why| self.corrupt(column, why))
-    }
-
-    pub(super) fn json<T: DeserializeOwned>(&self, column: &'static str, text: &str) -> Result<T, StoreError> {
-        serde_json::from_str(text).map_err(|why| self.corrupt(column, why))
-    }
-
-    pub(super) fn digest(&self, column: &'static str, bytes: Vec<u8>) -> Result<Digest, StoreError> {
-        bytes.try_into().map(Digest).map_err(|_| self.corrupt(column, "not 32 bytes"))
-    }
-
-    pub(super) fn number<T: TryFrom<i64, Error: Display>>(
-        &self,
-        column: &'static str,
-        number: i64,
-    ) -> Result<T, StoreError> {
-        T::try_from(number).map_err(|why| self.corrupt(column, format!("{number}: {why}")))
-    }
-}
-
 /// `runs` with its `run_inputs`.
 #[derive(Debug, FromRow)]
 pub(super) struct RunRecord {
@@ -155,7 +114,6 @@ impl TryFrom<RunRecord> for RunRow {
         let id = RunId(unnamed.id("id", &record.id)?);
         let at = Place::run(id);
         let input = Place { table: "run_inputs", row: id.to_string() };
-        let digest = record.plan_digest.try_into().map_err(|_| input.corrupt("plan_digest", "not 32 bytes"))?;
         Ok(RunRow {
             id,
             tenant: TenantId(at.id("tenant_id", &record.tenant_id)?),
@@ -165,7 +123,7 @@ impl TryFrom<RunRecord> for RunRow {
                 .map(|version| input.number("runbook_version", version))
                 .transpose()?,
             session: record.session_id.map(|id| at.id("session_id", &id).map(SessionId)).transpose()?,
-            plan: Digest(digest),
+            plan: input.digest("plan_digest", record.plan_digest)?,
             lane: at.word("lane", &record.lane)?,
             priority: at.number("priority", record.priority)?,
             labels: input.json("labels", &record.labels)?,

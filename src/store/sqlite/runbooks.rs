@@ -10,11 +10,12 @@ use super::{
     SqliteStore,
     arguments::{self, arguments, id},
     errors::store_error,
-    rows::{Place, decode, decode_all, scalar},
+    rows::{decode, decode_all, scalar},
 };
 use crate::{
     model::{Digest, Micros, TenantId},
     ports::{NewRunbookVersion, Page, RunbookPut, RunbookStore, RunbookVersionRow, StoreError},
+    store::place::Place,
 };
 
 #[async_trait]

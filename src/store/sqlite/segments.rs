@@ -8,11 +8,11 @@ use super::{
     SqliteStore,
     arguments::{self, Hex, arguments, id},
     errors::store_error,
-    rows::Place,
 };
 use crate::{
     model::{Digest, Micros, RunId},
     ports::{SegmentRow, SegmentStore, StoreError},
+    store::place::Place,
 };
 
 #[async_trait]

@@ -8,11 +8,12 @@ use super::{
     SqliteStore,
     arguments::{self, arguments, id},
     errors::store_error,
-    rows::{self, Place, decode_all},
+    rows::{self, decode_all},
 };
 use crate::{
     model::{Micros, TenantId, WorkerId},
     ports::{Beat, ExpiredWorkers, Page, StoreError, WorkerRow, WorkerState},
+    store::place::Place,
 };
 
 pub(super) async fn register(
