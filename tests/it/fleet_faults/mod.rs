@@ -16,3 +16,4 @@ mod redis;
 mod restarts;
 mod scene;
 mod speed;
+mod wakes;
