@@ -77,10 +77,12 @@ pub(super) async fn commit(store: &PgStore, batch: &[RunCommit]) -> Result<Vec<C
 
 /// Sends one statement for these commits; answers the runs that it wrote.
 async fn write(store: &PgStore, commits: &[&RunCommit]) -> Result<HashSet<RunId>, StoreError> {
-    let rows = if commits.iter().any(|commit| leaves(commit)) {
-        store.rows(include_str!("queries/commit_leaving.sql"), leaving(commits)?).await?
-    } else {
-        store.rows(include_str!("queries/commit_running.sql"), running(commits)?).await?
+    let rows = match commits {
+        many if many.iter().any(|commit| leaves(commit)) => {
+            store.rows(include_str!("queries/commit_leaving.sql"), leaving(many)?).await?
+        }
+        [one] => store.rows(include_str!("queries/commit_alone.sql"), alone(one)?).await?,
+        many => store.rows(include_str!("queries/commit_running.sql"), running(many)?).await?,
     };
     rows.iter().map(|row| id_of(row).map(RunId)).collect()
 }
@@ -127,6 +129,31 @@ fn running(commits: &[&RunCommit]) -> Result<PgArguments, StoreError> {
         column(commits, |commit| At(commit.stamp_head)),
         column(commits, |commit| commit.needs_all_signals),
         events.numbers,
+        events.sequences,
+        events.prevs,
+        events.ats,
+        events.categories,
+        events.actions,
+        events.data,
+    ))
+}
+
+/// The arguments of `commit_alone.sql`, in its order.
+fn alone(commit: &RunCommit) -> Result<PgArguments, StoreError> {
+    let events = Events::of([(commit.run, &*commit.events)].into_iter());
+    Ok(arguments!(
+        commit.run.0,
+        commit.epoch.0,
+        commit.worker.0,
+        commit.version,
+        commit.status.as_str(),
+        At(commit.at),
+        commit.started_at.map(At),
+        commit.signals_applied,
+        i64::from(commit.recoveries_applied),
+        number(commit.sequence_head),
+        At(commit.stamp_head),
+        commit.needs_all_signals,
         events.sequences,
         events.prevs,
         events.ats,

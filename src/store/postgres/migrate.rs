@@ -37,8 +37,7 @@ const MIGRATIONS: &[Migration] = &[
     migration!("0007_roles"),
     migration!("0008_leases"),
     migration!("0009_segments"),
-    migration!("0010_parts_by_trigger"),
-    migration!("0011_short_checks"),
+    migration!("0010_leaner_commits"),
 ];
 
 /// Begins a migration: nobody else migrates meanwhile, however long it takes.

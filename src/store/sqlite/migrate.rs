@@ -37,8 +37,7 @@ pub(super) const MIGRATIONS: &[Migration] = &[
     migration!("0007_roles"),
     migration!("0008_leases"),
     migration!("0009_segments"),
-    migration!("0010_parts_by_trigger"),
-    migration!("0011_short_checks"),
+    migration!("0010_leaner_commits"),
 ];
 
 /// The version of this build's schema.

@@ -224,12 +224,8 @@ const MIGRATIONS: &[(&str, &str)] = &[
         include_str!("../../../migrations/sqlite/0009_segments.down.sql"),
     ),
     (
-        include_str!("../../../migrations/sqlite/0010_parts_by_trigger.up.sql"),
-        include_str!("../../../migrations/sqlite/0010_parts_by_trigger.down.sql"),
-    ),
-    (
-        include_str!("../../../migrations/sqlite/0011_short_checks.up.sql"),
-        include_str!("../../../migrations/sqlite/0011_short_checks.down.sql"),
+        include_str!("../../../migrations/sqlite/0010_leaner_commits.up.sql"),
+        include_str!("../../../migrations/sqlite/0010_leaner_commits.down.sql"),
     ),
 ];
 

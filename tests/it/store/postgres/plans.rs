@@ -1,5 +1,5 @@
-//! The plans of hot statements: on empty tables, because a plan that was made then is kept while they grow, and on a
-//! table with 100,000 runs, held to the texts in `tests/it/store/plans`, which `OPSROOM_BLESS=1` writes anew. Lists have
+//! The plans of hot statements: on empty tables and on small ones, because a plan that was made then is kept while they
+//! grow, and on a table with 100,000 runs, held to the texts in `tests/it/store/plans`, which `OPSROOM_BLESS=1` writes anew. Lists have
 //! theirs beside them.
 
 use std::{collections::BTreeSet, fs, path::Path};
@@ -7,11 +7,12 @@ use std::{collections::BTreeSet, fs, path::Path};
 use sqlx::{AssertSqlSafe, ConnectOptions, Executor, PgConnection, Row};
 
 use super::{exec, number};
-use crate::servers::migrated_database;
+use crate::servers::{TestDatabase, migrated_database};
 
 /// A statement, and the indexes that its plan must use.
-const HOT: [(&str, &str, &[&str]); 15] = [
+const HOT: [(&str, &str, &[&str]); 16] = [
     ("claim", include_str!("../../../../src/store/postgres/queries/claim.sql"), &["idx_runs_claimable", "pk_runs"]),
+    ("commit_alone", include_str!("../../../../src/store/postgres/queries/commit_alone.sql"), &["uq_runs_id"]),
     ("commit_running", include_str!("../../../../src/store/postgres/queries/commit_running.sql"), &["uq_runs_id"]),
     ("commit_leaving", include_str!("../../../../src/store/postgres/queries/commit_leaving.sql"), &["uq_runs_id"]),
     ("commit_state", include_str!("../../../../src/store/postgres/queries/commit_state.sql"), &["uq_runs_id"]),
@@ -89,18 +90,40 @@ fn check(name: &str, plan: &str, indexes: &[&str]) {
     }
 }
 
+/// A connection that makes plans once for all arguments.
+async fn planner(database: &TestDatabase) -> PgConnection {
+    let mut connection = database.config().session_options().connect().await.unwrap();
+    exec(&mut connection, "SET plan_cache_mode = force_generic_plan").await;
+    connection
+}
+
+/// What is looked up by its id is; what belongs to a worker may be found among all live runs, which are few here.
+async fn check_look_ups(connection: &mut PgConnection, tables: &str) {
+    for (name, sql, indexes) in HOT.into_iter().filter(|(_, _, indexes)| indexes.contains(&"uq_runs_id")) {
+        let plan = plan(connection, &format!("{tables}_{name}"), sql).await;
+        check(&format!("{name} on tables that are {tables}"), &plan, indexes);
+    }
+}
+
+#[tokio::test]
+async fn runs_are_looked_up_by_their_ids_in_young_tables_too() {
+    let database = migrated_database().await;
+    let mut connection = planner(&database).await;
+    check_look_ups(&mut connection, "empty").await;
+    exec(&mut connection, SEED).await;
+    exec(&mut connection, "DELETE FROM runs WHERE key > 5").await;
+    check_look_ups(&mut connection, "small").await;
+    exec(&mut connection, "VACUUM").await;
+    check_look_ups(&mut connection, "vacuumed").await;
+    exec(&mut connection, "ANALYZE").await;
+    check_look_ups(&mut connection, "analyzed").await;
+}
+
 #[tokio::test]
 #[expect(clippy::disallowed_methods, reason = "how a person says that the new plans are right")]
 async fn hot_statements_use_their_indexes() {
     let database = migrated_database().await;
-    let mut connection = database.config().session_options().connect().await.unwrap();
-    // Plans as they are made once for all arguments.
-    exec(&mut connection, "SET plan_cache_mode = force_generic_plan").await;
-    // What is looked up by its id is; what belongs to a worker may be found among all live runs, which are none yet.
-    for (name, sql, indexes) in HOT.into_iter().filter(|(_, _, indexes)| indexes.contains(&"uq_runs_id")) {
-        let plan = plan(&mut connection, &format!("young_{name}"), sql).await;
-        check(&format!("{name}, on empty tables,"), &plan, indexes);
-    }
+    let mut connection = planner(&database).await;
     exec(&mut connection, SEED).await;
     exec(&mut connection, "ANALYZE").await;
     let version = number(&mut connection, "SELECT current_setting('server_version_num')::bigint / 10000").await;

@@ -1,0 +1,1 @@
+-- Foreign keys and constraints cost the embedded store little. This keeps the numbers alike.

@@ -1,1 +1,0 @@
--- The embedded store keeps its foreign key, which costs it little. This keeps the numbers alike.

@@ -1,1 +1,0 @@
--- The embedded store reads its constraints once for each connection. This keeps the numbers alike.
