@@ -95,7 +95,9 @@ impl Instance {
     /// it and its database as needed.
     pub async fn open(config: &Config) -> Result<Instance, Fault> {
         match &config.database {
-            Some(database) => Instance::of_database(config, PgStore::open_migrated(&database.postgres).await?, false),
+            Some(database) => {
+                Instance::of_database(config, PgStore::open_migrated(&database.postgres).await?, false).await
+            }
             None => Instance::of_folder(config).await,
         }
     }

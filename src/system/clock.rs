@@ -1,7 +1,7 @@
 //! The clocks: the system's, the time since boot, and the store's as far as it is known here.
 
 use std::{
-    sync::atomic::{AtomicI64, Ordering},
+    sync::atomic::{AtomicBool, AtomicI64, Ordering},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -47,6 +47,8 @@ pub struct OffsetClock<B = BootClock> {
     /// The store's time less the time since boot.
     offset: AtomicI64,
     latest: AtomicI64,
+    /// Whether the store has told its time.
+    is_told: AtomicBool,
 }
 
 impl OffsetClock {
@@ -65,7 +67,7 @@ impl<B: BootTime> OffsetClock<B> {
     /// A clock that shows `now` at first.
     pub fn over(boot: B, now: Micros) -> OffsetClock<B> {
         let offset = AtomicI64::new(now.0 - micros(boot.since_boot()));
-        OffsetClock { boot, offset, latest: AtomicI64::new(i64::MIN) }
+        OffsetClock { boot, offset, latest: AtomicI64::new(i64::MIN), is_told: AtomicBool::new(false) }
     }
 }
 
@@ -82,6 +84,10 @@ impl<B: BootTime> StoreTime for OffsetClock<B> {
         // What agrees with what is known already says nothing new.
         if !(least..=most).contains(&self.offset.load(Ordering::Relaxed)) {
             self.offset.store(least + (most - least) / 2, Ordering::Relaxed);
+        }
+        // What was shown before was the machine's time. Were it ahead, this clock would stand until the store's is there.
+        if !self.is_told.swap(true, Ordering::Relaxed) {
+            self.latest.store(i64::MIN, Ordering::Relaxed);
         }
     }
 }
@@ -105,6 +111,14 @@ mod tests {
     fn the_time_since_boot_goes_on() {
         let before = BootClock.since_boot();
         assert!(before > Duration::ZERO && BootClock.since_boot() >= before);
+    }
+
+    #[test]
+    fn a_machine_that_is_ahead_does_not_make_it_stand() {
+        let clock = OffsetClock::over(Hand::default(), Micros(9_000_000_000));
+        assert_eq!(clock.now(), Micros(9_000_000_000));
+        clock.told(Micros(5_000_000_000), Duration::ZERO, Duration::ZERO);
+        assert_eq!(clock.now(), Micros(5_000_000_000));
     }
 
     /// Milliseconds since boot.

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::{Background, Files, Instance, Ledger, Ports};
 use crate::{
@@ -15,14 +16,17 @@ use crate::{
     control::{LeaseConfig, Segments},
     feed::{MemoryFeed, RedisFeed, RedisFeedConfig},
     model::Lane,
-    ports::{Feed, Ids, Queue, StoreError},
+    ports::{BootTime, Feed, Ids, Queue, StoreError, StoreTime},
     queue::{NotifyConfig, NotifyQueue, RedisQueue, RedisQueueConfig},
     store::{PgConfig, PgStore, Pooling},
-    system::{OffsetClock, RandomIds},
+    system::{BootClock, OffsetClock, RandomIds},
 };
 
 /// Between two tries to reach the database at the start.
 const PAUSE: Duration = Duration::from_millis(500);
+
+/// How often a process asks what time it is in the database.
+const LEARN: Duration = Duration::from_secs(10);
 
 /// How often it is told that it is waited for.
 const PROGRESS: Duration = Duration::from_secs(5);
@@ -44,13 +48,13 @@ impl Instance {
         match &context.config.database {
             Some(database) => {
                 let store = reach(&context.out, database, wait).await?;
-                Instance::of_database(&context.config, store, listens)
+                Instance::of_database(&context.config, store, listens).await
             }
             None => Instance::of_folder(&context.config).await,
         }
     }
 
-    pub(super) fn of_database(config: &Config, store: PgStore, listens: bool) -> Result<Instance, Fault> {
+    pub(super) async fn of_database(config: &Config, store: PgStore, listens: bool) -> Result<Instance, Fault> {
         let Some(database) = &config.database else {
             return Err(Fault::internal("INTERNAL", "no database is named"));
         };
@@ -58,8 +62,11 @@ impl Instance {
         let files = Files::open(config)?;
         let background = Background::default();
         let (queue, feed) = between_processes(config, database, &store, listens, &background);
-        let ledger = Ledger::Database(Arc::new(store), database.postgres.place().into());
-        let time = Arc::new(OffsetClock::new());
+        let (store, time) = (Arc::new(store), Arc::new(OffsetClock::new()));
+        // Before anything is dated here: a machine that is ahead would date runs, and their waits, into the future.
+        learn(&store, &time).await?;
+        background.tasks.spawn(keep_learning(store.clone(), time.clone(), background.stop.clone()));
+        let ledger = Ledger::Database(store, database.postgres.place().into());
         let ports = Ports {
             segments: Segments::new(ledger.rows(), files.artifacts.clone()),
             ledger,
@@ -70,6 +77,24 @@ impl Instance {
             background,
         };
         Instance::compose(config, files, ports)
+    }
+}
+
+/// Tells a clock the time in the database.
+async fn learn(store: &PgStore, time: &OffsetClock) -> Result<(), StoreError> {
+    let sent = BootClock.since_boot();
+    let now = store.time().await?;
+    time.told(now, sent, BootClock.since_boot());
+    Ok(())
+}
+
+/// Goes on telling it until `stop` fires; in a worker the beats do so too.
+async fn keep_learning(store: Arc<PgStore>, time: Arc<OffsetClock>, stop: CancellationToken) {
+    while stop.run_until_cancelled(tokio::time::sleep(LEARN)).await.is_some() {
+        // Where the database is away others say so, and the time goes on from what it said last.
+        if let Some(Err(error)) = stop.run_until_cancelled(learn(&store, &time)).await {
+            tracing::debug!(%error, "the database does not tell its time");
+        }
     }
 }
 

@@ -126,6 +126,13 @@ impl PgStore {
         self.link.usage()
     }
 
+    /// What the clock of the database shows.
+    pub async fn time(&self) -> Result<Micros, StoreError> {
+        let rows = self.rows(include_str!("queries/time.sql"), arguments!()).await?;
+        let now: Option<At> = scalar(&rows)?;
+        now.map(|At(now)| now).ok_or_else(|| StoreError::Unavailable("the database does not tell its time".to_owned()))
+    }
+
     /// Statements that were sent so far.
     pub fn statements(&self) -> u64 {
         self.link.statements()

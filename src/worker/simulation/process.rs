@@ -16,13 +16,13 @@ use super::{
     host::{Boot, Host},
     line::LineStore,
     ports::{Neighbours, SimLiveness},
-    truth::Post,
+    truth::{Post, Truth},
     work::{SimExecutors, Supervisor},
 };
 use crate::{
     control::{Attendant, Committer, Fence, Handoff, Heart, Heritage, Leases, Owner, Reaper, Runs, Submission, World},
     model::{Lane, Micros, TenantId, WorkerId},
-    ports::{Clock, Ids, Liveness, Store, StoreTime, WorkerRow},
+    ports::{BootTime, Clock, Ids, Liveness, Store, StoreTime, WorkerRow},
     system::OffsetClock,
     worker::backend::{ClaimedRun, Claims, LaneSource, next_of},
 };
@@ -44,6 +44,7 @@ pub struct Process {
     worker: Arc<Mutex<Option<WorkerId>>>,
     drain: CancellationToken,
     world: World,
+    learner: Learner,
     tasks: JoinSet<()>,
 }
 
@@ -58,6 +59,8 @@ impl Process {
             None => shared.truth.clock.clone(),
         };
         let world = shared.world(store, clock);
+        let learner =
+            Learner { store: world.store.clone(), host: host.clone(), truth: shared.truth.clone(), time: time.clone() };
         let mut process = Process {
             host: host.clone(),
             handoff: Handoff::default(),
@@ -65,6 +68,7 @@ impl Process {
             worker: Arc::default(),
             drain: CancellationToken::new(),
             world: world.clone(),
+            learner: learner.clone(),
             tasks: JoinSet::new(),
         };
         let keeper = Keeper {
@@ -86,7 +90,12 @@ impl Process {
                     own: process.worker.clone(),
                 }),
             };
-            process.tasks.spawn(host.run(Reaper::new(world, liveness).run(CancellationToken::new())));
+            process.tasks.spawn(host.run(async move {
+                while !learner.learn().await {
+                    tokio::time::sleep(SHORTEST).await;
+                }
+                Reaper::new(world, liveness).run(CancellationToken::new()).await;
+            }));
         }
         process
     }
@@ -99,9 +108,10 @@ impl Process {
     pub fn submit(&mut self, submission: Submission) -> oneshot::Receiver<bool> {
         let (answer, answered) = oneshot::channel();
         let runs = Runs::new(self.world.clone(), TenantId::DEFAULT).hand_to(self.handoff.clone());
+        let learner = self.learner.clone();
         self.tasks.spawn(self.host.run(async move {
-            let created = runs.submit(&[submission], None).await;
-            let _ = answer.send(created.is_ok());
+            let created = learner.learn().await && runs.submit(&[submission], None).await.is_ok();
+            let _ = answer.send(created);
         }));
         answered
     }
@@ -116,6 +126,29 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.host.die();
+    }
+}
+
+/// How a process learns what time it is in the database, before it dates anything.
+#[derive(Clone)]
+struct Learner {
+    store: Arc<dyn Store>,
+    host: Arc<Host>,
+    truth: Arc<Truth>,
+    /// Where locks say who is dead everybody has one clock.
+    time: Option<Arc<OffsetClock<Boot>>>,
+}
+
+impl Learner {
+    /// Whether there was an answer.
+    async fn learn(&self) -> bool {
+        let Some(time) = &self.time else { return true };
+        let sent = self.host.since_boot();
+        if self.store.change_mark().await.is_err() {
+            return false;
+        }
+        time.told(self.truth.clock.now(), sent, self.host.since_boot());
+        true
     }
 }
 
