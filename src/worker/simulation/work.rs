@@ -260,7 +260,17 @@ impl Executor for SimExecutor {
 }
 
 impl SimExecutor {
+    /// What an action waits for before it begins anything, as for a connection: meanwhile the lease may be lost, and
+    /// nobody asks but the gate.
+    async fn get_ready(&self, context: &AttemptContext) -> Result<(), Failure> {
+        let scene = &self.works.scene;
+        let Some(lease) = self.works.truth.lease.filter(|_| scene.one_in(4)) else { return Ok(()) };
+        let ready = tokio::time::sleep(scene.span(lease));
+        context.cancel.run_until_cancelled(ready).await.ok_or_else(|| Failure::error("STOPPED", "as asked"))
+    }
+
     async fn work(&self, context: &AttemptContext) -> Result<Success, Failure> {
+        self.get_ready(context).await?;
         let scene = &self.works.scene;
         let takes = match self.works.truth.lease {
             // Long enough for the lease to be lost meanwhile.
