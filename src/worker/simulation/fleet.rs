@@ -225,10 +225,14 @@ impl Fleet {
             return self.shared.truth.clock.jump(i64::try_from(rng.below(6_000)).unwrap() - 2_000);
         };
         let knows = |process: &Process| !process.sweeps || process.host.has_looked();
-        if self.shared.truth.has_stepped_lately() || !self.processes.iter().all(knows) {
+        let is_stepping = self.no_start_before.is_some_and(|at| at > Instant::now());
+        if is_stepping || !self.processes.iter().all(knows) {
             return;
         }
         let failover = rng.one_in(2);
+        if failover && rng.one_in(2) {
+            return self.fail_over_slowly(rng, lease);
+        }
         let millis = i64::try_from(rng.below(40_000)).unwrap() - 20_000;
         let mut faults = self.shared.scene.faults();
         if failover {
@@ -240,6 +244,29 @@ impl Fleet {
         self.shared.scene.tell(|| format!("the clock of the database jumps by {millis} ms, failover: {failover}"));
         self.shared.truth.step(millis, failover);
         self.no_start_before = Some(Instant::now() + lease + Duration::from_secs(1));
+    }
+
+    /// The last that a server does is to answer the sweeps, which have waited for it. The clock of the next one is ahead
+    /// by less than they have waited, so that the time alone does not tell it from the last one.
+    fn fail_over_slowly(&mut self, rng: &mut Rng, lease: Duration) {
+        let (held, ahead) = (2_000 + rng.below(3_000), rng.below(1_000));
+        let ahead = i64::try_from(held - ahead).unwrap();
+        let held = Duration::from_millis(held as u64);
+        let soon = Duration::from_millis(1 + rng.below(4) as u64);
+        let (scene, truth) = (self.shared.scene.clone(), self.shared.truth.clone());
+        let waits = |process: &&Process| process.sweeps && process.host.line() == Line::Open;
+        let hosts: Vec<_> = self.processes.iter().filter(waits).map(|process| process.host.clone()).collect();
+        scene.faults().slow_failovers += 1;
+        scene.tell(|| format!("the database holds the sweeps back for {held:?}, then another is ahead by {ahead} ms"));
+        hosts.iter().for_each(|host| host.set_line(Line::Stalled));
+        self.shared.scene.outside.spawn(async move {
+            tokio::time::sleep(held).await;
+            hosts.iter().for_each(|host| host.set_line(Line::Open));
+            tokio::time::sleep(soon).await;
+            scene.tell(|| "the other database takes over");
+            truth.step(ahead, true);
+        });
+        self.no_start_before = Some(Instant::now() + held + soon + lease + Duration::from_secs(1));
     }
 
     /// Everything is repaired: those that were stopped go on and try their late writes, and whoever lives is a worker

@@ -61,6 +61,8 @@ faults! {
     /// The clock of the database was set; another server took over.
     database_clock_steps,
     failovers,
+    /// The same after answers that had taken long.
+    slow_failovers,
     leases_lost,
     /// A process lives on under a new id.
     comebacks,
