@@ -2,9 +2,9 @@
 //! with seeded faults. Time is tokio's paused clock, so a seed replays exactly.
 //!
 //! In three of four worlds workers live by leases: processes are killed, stopped and go on, their lines to the store are
-//! cut, hold everything back and heal, machines' clocks are off and drift, the clock of the database is set and other
-//! servers take over, and several processes sweep. In the fourth locks say who is dead, and processes that are taken for
-//! dead go on.
+//! cut, hold everything or the answers back and heal, machines' clocks are off and drift, the clock of the database is
+//! set and other servers take over, and several processes sweep. In the fourth locks say who is dead, and processes that
+//! are taken for dead go on.
 //!
 //! `OPSROOM_SOAK=1 cargo test --release --lib simulation` plays 100,000 seeds, `OPSROOM_SIM_SEEDS=5000` so many
 //! (from `OPSROOM_SIM_FROM` on), and `OPSROOM_SIM_SEED=4711` one, and tells what happens in it.
@@ -237,6 +237,7 @@ impl Play {
                 }
             }
             10..=13 => self.answer().await,
+            14 | 15 => self.fleet.hold_answers(&mut self.rng),
             _ => {}
         }
     }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use tokio::{sync::oneshot, time::Instant};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     host::Line,
@@ -86,6 +87,8 @@ pub struct Fleet {
     zombies: Vec<Process>,
     /// After a step of the database's clock: sweeps that have not seen it before cannot know of it.
     no_start_before: Option<Instant>,
+    /// Fires when nothing is broken any more.
+    calm: CancellationToken,
 }
 
 impl Fleet {
@@ -103,7 +106,13 @@ impl Fleet {
             dead: Arc::default(),
             hosts: Arc::default(),
         };
-        Fleet { shared, processes: Vec::new(), zombies: Vec::new(), no_start_before: None }
+        Fleet {
+            shared,
+            processes: Vec::new(),
+            zombies: Vec::new(),
+            no_start_before: None,
+            calm: CancellationToken::new(),
+        }
     }
 
     pub fn truth(&self) -> &dyn Store {
@@ -211,6 +220,39 @@ impl Fleet {
         });
     }
 
+    /// Answers to a process are held back. It is stopped, and they come meanwhile; or they come, and then the line is cut.
+    pub fn hold_answers(&mut self, rng: &mut Rng) {
+        let (Some(at), Some(LeaseConfig { lease, .. })) = (self.pick(rng), self.shared.lease) else { return };
+        let (host, scene) = (self.processes[at].host.clone(), self.shared.scene.clone());
+        if host.line() != Line::Open || host.is_stopped() {
+            return;
+        }
+        let (stops, calm) = (rng.one_in(2), self.calm.clone());
+        scene.faults().held_answers += 1;
+        host.set_line(Line::Deaf);
+        self.shared.scene.outside.spawn(async move {
+            scene.tell(|| format!("answers to host {} are held back; it will be stopped: {stops}", host.name));
+            let trouble = async {
+                tokio::time::sleep(scene.span(lease)).await;
+                if stops {
+                    host.stop();
+                    tokio::time::sleep(scene.span(lease / 4)).await;
+                    host.set_line(Line::Open);
+                    tokio::time::sleep(scene.span(lease)).await;
+                } else {
+                    host.set_line(Line::Open);
+                    tokio::time::sleep(Duration::from_millis(1) + scene.span(lease / 100)).await;
+                    host.set_line(Line::Cut);
+                    tokio::time::sleep(lease + scene.span(lease)).await;
+                }
+            };
+            calm.run_until_cancelled(trouble).await;
+            scene.tell(|| format!("host {} goes on, with an open line", host.name));
+            host.go_on();
+            host.set_line(Line::Open);
+        });
+    }
+
     pub fn drain_one(&mut self, rng: &mut Rng) {
         let Some(at) = self.pick(rng) else { return };
         self.shared.scene.faults().drains += 1;
@@ -295,6 +337,7 @@ impl Fleet {
 
     /// Nothing is stopped or cut any more.
     pub fn repair(&mut self) {
+        self.calm.cancel();
         for process in &self.processes {
             process.host.go_on();
             process.host.set_line(Line::Open);

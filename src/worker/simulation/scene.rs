@@ -53,6 +53,8 @@ faults! {
     cuts,
     stalls,
     heals,
+    /// What a process sent arrived, and the answers did not.
+    held_answers,
     /// The store carried something out whose sender waited no more.
     late_requests,
     /// A process was stopped for less than its lease, or for more.

@@ -274,7 +274,7 @@ impl SimExecutor {
         let scene = &self.works.scene;
         let takes = match self.works.truth.lease {
             // Long enough for the lease to be lost meanwhile.
-            Some(lease) if scene.one_in(4) => scene.span(lease * 2),
+            Some(lease) if scene.one_in(3) => scene.span(lease * 3),
             _ => scene.span(Duration::from_millis(40)),
         };
         let under_way = self.works.begin(&self.post, context, takes).await;
