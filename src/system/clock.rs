@@ -1,7 +1,7 @@
 //! The clocks: the system's, the time since boot, and the store's as far as it is known here.
 
 use std::{
-    sync::atomic::{AtomicI64, Ordering},
+    sync::atomic::{AtomicBool, AtomicI64, Ordering},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -40,12 +40,14 @@ impl BootTime for BootClock {
 }
 
 /// The store's time: the time since boot, and the difference that beats tell. Before the first one it is the system's.
-/// It never runs back.
+/// Once the store has told its time it never runs back; a system that is ahead does not make it stand still until then.
 #[derive(Debug)]
 pub struct OffsetClock<B = BootClock> {
     boot: B,
     /// The store's time less the time since boot.
     offset: AtomicI64,
+    is_told: AtomicBool,
+    /// The latest that was shown since.
     latest: AtomicI64,
 }
 
@@ -65,13 +67,18 @@ impl<B: BootTime> OffsetClock<B> {
     /// A clock that shows `now` at first.
     pub fn over(boot: B, now: Micros) -> OffsetClock<B> {
         let offset = AtomicI64::new(now.0 - micros(boot.since_boot()));
-        OffsetClock { boot, offset, latest: AtomicI64::new(i64::MIN) }
+        OffsetClock { boot, offset, is_told: AtomicBool::new(false), latest: AtomicI64::new(i64::MIN) }
     }
 }
 
 impl<B: BootTime> Clock for OffsetClock<B> {
     fn now(&self) -> Micros {
+        // Before the offset: whoever is told later shows what was known until now, and keeps nothing of it.
+        let is_told = self.is_told.load(Ordering::Acquire);
         let now = micros(self.boot.since_boot()) + self.offset.load(Ordering::Relaxed);
+        if !is_told {
+            return Micros(now);
+        }
         Micros(self.latest.fetch_max(now, Ordering::Relaxed).max(now))
     }
 }
@@ -83,6 +90,7 @@ impl<B: BootTime> StoreTime for OffsetClock<B> {
         if !(least..=most).contains(&self.offset.load(Ordering::Relaxed)) {
             self.offset.store(least + (most - least) / 2, Ordering::Relaxed);
         }
+        self.is_told.store(true, Ordering::Release);
     }
 }
 
@@ -115,6 +123,17 @@ mod tests {
         fn since_boot(&self) -> Duration {
             Duration::from_millis(self.0.load(Ordering::Relaxed))
         }
+    }
+
+    #[test]
+    fn a_system_that_is_ahead_does_not_make_it_stand_still() {
+        let hand = Hand::default();
+        let clock = OffsetClock::over(hand.clone(), Micros(5_000_000_000));
+        assert_eq!(clock.now(), Micros(5_000_000_000));
+        clock.told(Micros(4_000_000_000), Duration::ZERO, Duration::ZERO);
+        assert_eq!(clock.now(), Micros(4_000_000_000));
+        hand.0.store(500, Ordering::Relaxed);
+        assert_eq!(clock.now(), Micros(4_000_500_000));
     }
 
     #[test]
