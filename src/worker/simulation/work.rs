@@ -212,8 +212,13 @@ impl Drop for UnderWay {
         let mut under_way = self.works.under_way.lock().unwrap();
         let efforts = under_way.get_mut(&self.key).expect("it was put there");
         let place = efforts.iter().position(|effort| effort.number == self.number).expect("it was put there");
-        let effort = efforts.swap_remove(place);
-        if effort.post.supervisor.is_over() {
+        let effort = &efforts[place];
+        let by_deadline = effort.post.supervisor.is_over();
+        // The supervisor takes its time.
+        if !by_deadline || effort.kind == Kind::Request {
+            efforts.swap_remove(place);
+        }
+        if by_deadline {
             self.works.scene.faults().ended_by_deadline += 1;
         }
     }
