@@ -40,15 +40,15 @@ impl BootTime for BootClock {
 }
 
 /// The store's time: the time since boot, and the difference that beats tell. Before the first one it is the system's.
-/// It never runs back.
+/// Once the store has told its time it never runs back; a system that is ahead does not make it stand still until then.
 #[derive(Debug)]
 pub struct OffsetClock<B = BootClock> {
     boot: B,
     /// The store's time less the time since boot.
     offset: AtomicI64,
-    latest: AtomicI64,
-    /// Whether the store has told its time.
     is_told: AtomicBool,
+    /// The latest that was shown since.
+    latest: AtomicI64,
 }
 
 impl OffsetClock {
@@ -67,13 +67,18 @@ impl<B: BootTime> OffsetClock<B> {
     /// A clock that shows `now` at first.
     pub fn over(boot: B, now: Micros) -> OffsetClock<B> {
         let offset = AtomicI64::new(now.0 - micros(boot.since_boot()));
-        OffsetClock { boot, offset, latest: AtomicI64::new(i64::MIN), is_told: AtomicBool::new(false) }
+        OffsetClock { boot, offset, is_told: AtomicBool::new(false), latest: AtomicI64::new(i64::MIN) }
     }
 }
 
 impl<B: BootTime> Clock for OffsetClock<B> {
     fn now(&self) -> Micros {
+        // Before the offset: whoever is told later shows what was known until now, and keeps nothing of it.
+        let is_told = self.is_told.load(Ordering::Acquire);
         let now = micros(self.boot.since_boot()) + self.offset.load(Ordering::Relaxed);
+        if !is_told {
+            return Micros(now);
+        }
         Micros(self.latest.fetch_max(now, Ordering::Relaxed).max(now))
     }
 }
@@ -85,10 +90,7 @@ impl<B: BootTime> StoreTime for OffsetClock<B> {
         if !(least..=most).contains(&self.offset.load(Ordering::Relaxed)) {
             self.offset.store(least + (most - least) / 2, Ordering::Relaxed);
         }
-        // What was shown before was the machine's time. Were it ahead, this clock would stand until the store's is there.
-        if !self.is_told.swap(true, Ordering::Relaxed) {
-            self.latest.store(i64::MIN, Ordering::Relaxed);
-        }
+        self.is_told.store(true, Ordering::Release);
     }
 }
 
@@ -113,14 +115,6 @@ mod tests {
         assert!(before > Duration::ZERO && BootClock.since_boot() >= before);
     }
 
-    #[test]
-    fn a_machine_that_is_ahead_does_not_make_it_stand() {
-        let clock = OffsetClock::over(Hand::default(), Micros(9_000_000_000));
-        assert_eq!(clock.now(), Micros(9_000_000_000));
-        clock.told(Micros(5_000_000_000), Duration::ZERO, Duration::ZERO);
-        assert_eq!(clock.now(), Micros(5_000_000_000));
-    }
-
     /// Milliseconds since boot.
     #[derive(Clone, Default)]
     struct Hand(Arc<AtomicU64>);
@@ -129,6 +123,17 @@ mod tests {
         fn since_boot(&self) -> Duration {
             Duration::from_millis(self.0.load(Ordering::Relaxed))
         }
+    }
+
+    #[test]
+    fn a_system_that_is_ahead_does_not_make_it_stand_still() {
+        let hand = Hand::default();
+        let clock = OffsetClock::over(hand.clone(), Micros(5_000_000_000));
+        assert_eq!(clock.now(), Micros(5_000_000_000));
+        clock.told(Micros(4_000_000_000), Duration::ZERO, Duration::ZERO);
+        assert_eq!(clock.now(), Micros(4_000_000_000));
+        hand.0.store(500, Ordering::Relaxed);
+        assert_eq!(clock.now(), Micros(4_000_500_000));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use std::{
 };
 
 use tokio::{sync::oneshot, time::Instant};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     host::Line,
@@ -86,6 +87,8 @@ pub struct Fleet {
     zombies: Vec<Process>,
     /// After a step of the database's clock: sweeps that have not seen it before cannot know of it.
     no_start_before: Option<Instant>,
+    /// Fires when nothing is broken any more.
+    calm: CancellationToken,
 }
 
 impl Fleet {
@@ -103,7 +106,13 @@ impl Fleet {
             dead: Arc::default(),
             hosts: Arc::default(),
         };
-        Fleet { shared, processes: Vec::new(), zombies: Vec::new(), no_start_before: None }
+        Fleet {
+            shared,
+            processes: Vec::new(),
+            zombies: Vec::new(),
+            no_start_before: None,
+            calm: CancellationToken::new(),
+        }
     }
 
     pub fn truth(&self) -> &dyn Store {
@@ -211,6 +220,39 @@ impl Fleet {
         });
     }
 
+    /// Answers to a process are held back. It is stopped, and they come meanwhile; or they come, and then the line is cut.
+    pub fn hold_answers(&mut self, rng: &mut Rng) {
+        let (Some(at), Some(LeaseConfig { lease, .. })) = (self.pick(rng), self.shared.lease) else { return };
+        let (host, scene) = (self.processes[at].host.clone(), self.shared.scene.clone());
+        if host.line() != Line::Open || host.is_stopped() {
+            return;
+        }
+        let (stops, calm) = (rng.one_in(2), self.calm.clone());
+        scene.faults().held_answers += 1;
+        host.set_line(Line::Deaf);
+        self.shared.scene.outside.spawn(async move {
+            scene.tell(|| format!("answers to host {} are held back; it will be stopped: {stops}", host.name));
+            let trouble = async {
+                tokio::time::sleep(scene.span(lease)).await;
+                if stops {
+                    host.stop();
+                    tokio::time::sleep(scene.span(lease / 4)).await;
+                    host.set_line(Line::Open);
+                    tokio::time::sleep(scene.span(lease)).await;
+                } else {
+                    host.set_line(Line::Open);
+                    tokio::time::sleep(Duration::from_millis(1) + scene.span(lease / 100)).await;
+                    host.set_line(Line::Cut);
+                    tokio::time::sleep(lease + scene.span(lease)).await;
+                }
+            };
+            calm.run_until_cancelled(trouble).await;
+            scene.tell(|| format!("host {} goes on, with an open line", host.name));
+            host.go_on();
+            host.set_line(Line::Open);
+        });
+    }
+
     pub fn drain_one(&mut self, rng: &mut Rng) {
         let Some(at) = self.pick(rng) else { return };
         self.shared.scene.faults().drains += 1;
@@ -225,10 +267,14 @@ impl Fleet {
             return self.shared.truth.clock.jump(i64::try_from(rng.below(6_000)).unwrap() - 2_000);
         };
         let knows = |process: &Process| !process.sweeps || process.host.has_looked();
-        if self.shared.truth.has_stepped_lately() || !self.processes.iter().all(knows) {
+        let is_stepping = self.no_start_before.is_some_and(|at| at > Instant::now());
+        if is_stepping || !self.processes.iter().all(knows) {
             return;
         }
         let failover = rng.one_in(2);
+        if failover && rng.one_in(2) {
+            return self.fail_over_slowly(rng, lease);
+        }
         let millis = i64::try_from(rng.below(40_000)).unwrap() - 20_000;
         let mut faults = self.shared.scene.faults();
         if failover {
@@ -240,6 +286,29 @@ impl Fleet {
         self.shared.scene.tell(|| format!("the clock of the database jumps by {millis} ms, failover: {failover}"));
         self.shared.truth.step(millis, failover);
         self.no_start_before = Some(Instant::now() + lease + Duration::from_secs(1));
+    }
+
+    /// The last that a server does is to answer the sweeps, which have waited for it. The clock of the next one is ahead
+    /// by less than they have waited, so that the time alone does not tell it from the last one.
+    fn fail_over_slowly(&mut self, rng: &mut Rng, lease: Duration) {
+        let (held, ahead) = (2_000 + rng.below(3_000), rng.below(1_000));
+        let ahead = i64::try_from(held - ahead).unwrap();
+        let held = Duration::from_millis(held as u64);
+        let soon = Duration::from_millis(1 + rng.below(4) as u64);
+        let (scene, truth) = (self.shared.scene.clone(), self.shared.truth.clone());
+        let waits = |process: &&Process| process.sweeps && process.host.line() == Line::Open;
+        let hosts: Vec<_> = self.processes.iter().filter(waits).map(|process| process.host.clone()).collect();
+        scene.faults().slow_failovers += 1;
+        scene.tell(|| format!("the database holds the sweeps back for {held:?}, then another is ahead by {ahead} ms"));
+        hosts.iter().for_each(|host| host.set_line(Line::Stalled));
+        self.shared.scene.outside.spawn(async move {
+            tokio::time::sleep(held).await;
+            hosts.iter().for_each(|host| host.set_line(Line::Open));
+            tokio::time::sleep(soon).await;
+            scene.tell(|| "the other database takes over");
+            truth.step(ahead, true);
+        });
+        self.no_start_before = Some(Instant::now() + held + soon + lease + Duration::from_secs(1));
     }
 
     /// Everything is repaired: those that were stopped go on and try their late writes, and whoever lives is a worker
@@ -268,6 +337,7 @@ impl Fleet {
 
     /// Nothing is stopped or cut any more.
     pub fn repair(&mut self) {
+        self.calm.cancel();
         for process in &self.processes {
             process.host.go_on();
             process.host.set_line(Line::Open);

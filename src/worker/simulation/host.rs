@@ -24,6 +24,8 @@ pub enum Line {
     Open,
     /// Everything is held back, and goes on when the line is open again.
     Stalled,
+    /// What is sent arrives, and answers are held back.
+    Deaf,
     /// Whatever is on its way is lost.
     Cut,
 }
@@ -127,14 +129,23 @@ impl Host {
         self.state().line
     }
 
-    /// Waits for as long as the line holds back; whether it let pass.
+    /// Waits for as long as the line holds back what is sent; whether it let pass.
     pub async fn passes(&self) -> bool {
+        self.lets_through(|line| line == Line::Stalled).await
+    }
+
+    /// The same for an answer.
+    pub async fn comes_back(&self) -> bool {
+        self.lets_through(|line| line == Line::Stalled || line == Line::Deaf).await
+    }
+
+    async fn lets_through(&self, holds_back: impl Fn(Line) -> bool) -> bool {
         loop {
             let changed = self.line_changed.notified();
             match self.line() {
-                Line::Open => return true,
                 Line::Cut => return false,
-                Line::Stalled => changed.await,
+                line if holds_back(line) => changed.await,
+                _ => return true,
             }
         }
     }

@@ -54,7 +54,7 @@ impl LineStore {
         }
         let answer = work.await;
         self.slow().await;
-        if !self.host.passes().await {
+        if !self.host.comes_back().await {
             return None;
         }
         if fails && self.scene.one_in(25) {

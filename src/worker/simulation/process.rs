@@ -175,7 +175,8 @@ impl Keeper {
             self.shared.scene.faults().comebacks += u32::from(!is_first);
             (is_first, pause) = (false, SHORTEST);
             let (id, place) = (worker.post.worker, self.host.place);
-            let drained = worker.serve(self.handoff.clone(), self.drain.clone(), self.heritage()).await;
+            let budget = self.shared.lease.map(|config| config.budget).unwrap_or_default();
+            let drained = worker.serve(self.handoff.clone(), self.drain.clone(), self.heritage(), budget).await;
             // Its lock is free.
             self.shared.dead.lock().unwrap().insert(id, place);
             if drained {
@@ -244,7 +245,13 @@ struct Worker {
 
 impl Worker {
     /// Serves its lane until it was drained, or the lease is lost: then it answers false.
-    async fn serve(mut self, handoff: Handoff, drain: CancellationToken, heritage: Option<Heritage>) -> bool {
+    async fn serve(
+        mut self,
+        handoff: Handoff,
+        drain: CancellationToken,
+        heritage: Option<Heritage>,
+        budget: Duration,
+    ) -> bool {
         let fence = self.owner.fence().clone();
         let Post { worker, host, .. } = &*self.post;
         let claims = Claims::new(&self.owner, *worker, heritage);
@@ -262,6 +269,10 @@ impl Worker {
         };
         let store = self.owner.world().store.clone();
         self.tasks.shutdown().await;
+        if lost {
+            // Within this time the supervisor has ended everything.
+            tokio::time::sleep(budget).await;
+        }
         self.post.supervisor.close();
         if !lost {
             // If it stays registered, its lease runs out.

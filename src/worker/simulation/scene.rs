@@ -53,6 +53,8 @@ faults! {
     cuts,
     stalls,
     heals,
+    /// What a process sent arrived, and the answers did not.
+    held_answers,
     /// The store carried something out whose sender waited no more.
     late_requests,
     /// A process was stopped for less than its lease, or for more.
@@ -61,6 +63,8 @@ faults! {
     /// The clock of the database was set; another server took over.
     database_clock_steps,
     failovers,
+    /// The same after answers that had taken long.
+    slow_failovers,
     leases_lost,
     /// A process lives on under a new id.
     comebacks,

@@ -244,11 +244,17 @@ impl Truth {
             let owner = (before.claimed_by, before.epoch, before.version);
             self.scene.wrong(format_args!("{}: a commit of {who:?} was written over {owner:?}", commit.run));
         }
-        if answer == CommitAnswer::Fenced {
-            self.scene.faults().fenced_commits += 1;
-            if owns {
-                self.scene.wrong(format_args!("{}: its owner {} was fenced", commit.run, commit.worker));
+        match &answer {
+            CommitAnswer::Fenced => {
+                self.scene.faults().fenced_commits += 1;
+                if owns {
+                    self.scene.wrong(format_args!("{}: its owner {} was fenced", commit.run, commit.worker));
+                }
             }
+            CommitAnswer::Refused(why) => {
+                self.scene.wrong(format_args!("{}: a commit of {} was refused: {why}", commit.run, commit.worker));
+            }
+            _ => {}
         }
         self.scene.tell(|| {
             let events: Vec<_> =

@@ -212,8 +212,13 @@ impl Drop for UnderWay {
         let mut under_way = self.works.under_way.lock().unwrap();
         let efforts = under_way.get_mut(&self.key).expect("it was put there");
         let place = efforts.iter().position(|effort| effort.number == self.number).expect("it was put there");
-        let effort = efforts.swap_remove(place);
-        if effort.post.supervisor.is_over() {
+        let effort = &efforts[place];
+        let by_deadline = effort.post.supervisor.is_over();
+        // The supervisor takes its time.
+        if !by_deadline || effort.kind == Kind::Request {
+            efforts.swap_remove(place);
+        }
+        if by_deadline {
             self.works.scene.faults().ended_by_deadline += 1;
         }
     }
@@ -260,11 +265,21 @@ impl Executor for SimExecutor {
 }
 
 impl SimExecutor {
+    /// What an action waits for before it begins anything, as for a connection: meanwhile the lease may be lost, and
+    /// nobody asks but the gate.
+    async fn get_ready(&self, context: &AttemptContext) -> Result<(), Failure> {
+        let scene = &self.works.scene;
+        let Some(lease) = self.works.truth.lease.filter(|_| scene.one_in(4)) else { return Ok(()) };
+        let ready = tokio::time::sleep(scene.span(lease));
+        context.cancel.run_until_cancelled(ready).await.ok_or_else(|| Failure::error("STOPPED", "as asked"))
+    }
+
     async fn work(&self, context: &AttemptContext) -> Result<Success, Failure> {
+        self.get_ready(context).await?;
         let scene = &self.works.scene;
         let takes = match self.works.truth.lease {
             // Long enough for the lease to be lost meanwhile.
-            Some(lease) if scene.one_in(4) => scene.span(lease * 2),
+            Some(lease) if scene.one_in(3) => scene.span(lease * 3),
             _ => scene.span(Duration::from_millis(40)),
         };
         let under_way = self.works.begin(&self.post, context, takes).await;
