@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{HttpConfig, assert, attempt::invalid, events_emit, file_write, http_request, log, run, wait};
 use crate::{
     model::Failure,
-    ports::{Artifacts, Executor, Executors, Processes},
+    ports::{Artifacts, Executor, Executors, Processes, Workspaces},
     runbook::{Action, Catalog},
 };
 
@@ -31,6 +31,8 @@ const ACTIONS: &[(Action, Make)] = &[
 pub struct Deps {
     pub processes: Arc<dyn Processes>,
     pub artifacts: Arc<dyn Artifacts>,
+    /// The same that attempts get their folders from and hand them back to.
+    pub workspaces: Arc<dyn Workspaces>,
     /// The environment of every process (`PATH`, `HOME`, `LANG`, `TZ`, `USER`, `TMPDIR`); the step's own
     /// comes on top.
     pub base_env: BTreeMap<String, String>,

@@ -26,7 +26,7 @@ use self::{
 use super::{Deps, attempt::cancelled};
 use crate::{
     model::{EffectModel, Failure, FailureReason, Success},
-    ports::{Artifacts, AttemptContext, Executor, Exit, LogStream, Process, Processes, SpawnError},
+    ports::{Artifacts, AttemptContext, Executor, Exit, LogStream, Process, Processes, SpawnError, Workspaces},
     runbook::Action,
 };
 
@@ -70,12 +70,14 @@ fn schema() -> Value {
 pub(super) struct Run {
     processes: Arc<dyn Processes>,
     artifacts: Arc<dyn Artifacts>,
+    workspaces: Arc<dyn Workspaces>,
     base_env: BTreeMap<String, String>,
 }
 
 impl Run {
     pub(super) fn new(deps: &Deps) -> Run {
-        Run { processes: deps.processes.clone(), artifacts: deps.artifacts.clone(), base_env: deps.base_env.clone() }
+        let Deps { processes, artifacts, workspaces, base_env, .. } = deps.clone();
+        Run { processes, artifacts, workspaces, base_env }
     }
 }
 
@@ -96,8 +98,13 @@ impl Executor for Run {
             return Err(cancelled());
         }
         let exit = exit.map_err(|error| spawn_failure(&error, &context))?;
-        let left =
-            if scratch.is_untouched() { Ok(Map::new()) } else { self.left_behind(&context, &scratch, exit).await };
+        command::remove_script(&context, &scratch);
+        // Some system calls right here, where reading what the program may have made takes a thread that can wait.
+        let left = if self.workspaces.is_untouched(&scratch.folder) {
+            Ok(Map::new())
+        } else {
+            self.left_behind(&context, &scratch, exit).await
+        };
         if exit.code != Some(0) {
             if let Err(failure) = left {
                 // The step has failed already, and for a reason that matters more.

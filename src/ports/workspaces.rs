@@ -21,6 +21,10 @@ pub trait Workspaces: Send + Sync {
     /// A folder for one attempt of the run, that nobody else has. It is empty, or holds [`ARTIFACTS`], empty.
     fn scratch(&self, run: RunId) -> io::Result<PathBuf>;
 
+    /// Whether an attempt whose processes have all ended has left its folder as it might have got it. Whoever asks
+    /// writes nothing to the folder afterwards: [`Workspaces::hand_on_scratch`] need not look again.
+    fn is_untouched(&self, folder: &Path) -> bool;
+
     /// Removes an attempt's folder.
     fn discard_scratch(&self, run: RunId, folder: &Path);
 

@@ -1,6 +1,7 @@
 //! Working folders below the data folder.
 
 use std::{
+    collections::HashSet,
     fs, io,
     os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::{Path, PathBuf},
@@ -28,12 +29,14 @@ const MODE: u32 = 0o700;
 /// `workspaces/<run>` for the run, `scratch/<run>/<number>` for its attempts.
 ///
 /// An attempt that succeeds and leaves nothing behind, as most do, hands its scratch folder on to the run's next one:
-/// making and removing two folders takes some 0.2 ms, and the journal has to carry them.
+/// making and removing two folders takes some 0.2 ms, and the journal has to carry them. Whoever was told that it left
+/// nothing has had the folder looked at; that is remembered until the folder is handed on or removed. Clones share it.
 #[derive(Debug, Clone)]
 pub struct FolderWorkspaces {
     runs: PathBuf,
     scratch: PathBuf,
     free: Arc<Mutex<Vec<(RunId, PathBuf)>>>,
+    untouched: Arc<Mutex<HashSet<PathBuf>>>,
     made: Arc<AtomicU64>,
 }
 
@@ -43,12 +46,17 @@ impl FolderWorkspaces {
             runs: data.join("workspaces"),
             scratch: data.join("scratch"),
             free: Arc::default(),
+            untouched: Arc::default(),
             made: Arc::default(),
         }
     }
 
     fn free(&self) -> MutexGuard<'_, Vec<(RunId, PathBuf)>> {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn untouched(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
+        self.untouched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn take_free(&self, run: RunId) -> Option<PathBuf> {
@@ -101,7 +109,13 @@ fn kept_marker(folder: &Path) -> PathBuf {
 impl Workspaces for FolderWorkspaces {
     fn open(&self, run: RunId) -> io::Result<PathBuf> {
         let folder = self.runs.join(run.to_string());
-        fs::DirBuilder::new().recursive(true).mode(MODE).create(&folder)?;
+        let mut builder = fs::DirBuilder::new();
+        match builder.mode(MODE).create(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            // The run is the first of this data folder.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => builder.recursive(true).create(&folder)?,
+            made => made?,
+        }
         Ok(folder)
     }
 
@@ -129,7 +143,19 @@ impl Workspaces for FolderWorkspaces {
         entries.map_or(true, |mut entries| entries.next().is_none())
     }
 
+    fn is_untouched(&self, folder: &Path) -> bool {
+        let verdict = is_unused(folder).unwrap_or(false);
+        let mut untouched = self.untouched();
+        if verdict {
+            untouched.insert(folder.to_owned());
+        } else {
+            untouched.remove(folder);
+        }
+        verdict
+    }
+
     fn discard_scratch(&self, run: RunId, folder: &Path) {
+        self.untouched().remove(folder);
         if let Err(error) = fs::remove_dir_all(folder)
             && error.kind() != io::ErrorKind::NotFound
         {
@@ -138,7 +164,8 @@ impl Workspaces for FolderWorkspaces {
     }
 
     fn hand_on_scratch(&self, run: RunId, folder: PathBuf) {
-        if is_unused(&folder).unwrap_or(false) {
+        let is_known = self.untouched().remove(&folder);
+        if is_known || is_unused(&folder).unwrap_or(false) {
             let mut free = self.free();
             if free.len() < FREE {
                 return free.push((run, folder));
@@ -165,7 +192,9 @@ impl Workspaces for FolderWorkspaces {
 
     fn close(&self, run: RunId, keep: bool) {
         self.free().retain(|(owner, _)| *owner != run);
-        let _ = fs::remove_dir_all(self.scratch.join(run.to_string()));
+        let scratch = self.scratch.join(run.to_string());
+        self.untouched().retain(|folder| !folder.starts_with(&scratch));
+        let _ = fs::remove_dir_all(scratch);
         let folder = self.runs.join(run.to_string());
         let done =
             if keep && folder.is_dir() { fs::write(kept_marker(&folder), "") } else { fs::remove_dir_all(&folder) };
@@ -237,6 +266,63 @@ mod tests {
         let failed = workspaces.scratch(run).unwrap();
         workspaces.discard_scratch(run, &failed);
         assert!(!failed.exists() && workspaces.free().is_empty());
+    }
+
+    #[test]
+    fn a_scratch_folder_that_was_seen_untouched_is_not_looked_at_again() {
+        let data = tempfile::tempdir().unwrap();
+        let workspaces = FolderWorkspaces::new(data.path());
+        let run = RunId(uuid::Uuid::from_u128(1));
+        let folder = workspaces.scratch(run).unwrap();
+        // The executor asks one clone, the attempt's owner hands the folder on to another.
+        assert!(workspaces.clone().is_untouched(&folder));
+        fs::write(folder.join("late"), "").unwrap();
+        workspaces.hand_on_scratch(run, folder.clone());
+        assert_eq!(workspaces.scratch(run).unwrap(), folder, "taken at its word");
+        workspaces.hand_on_scratch(run, folder.clone());
+        assert!(!folder.exists(), "the word holds for one time");
+
+        let folder = workspaces.scratch(run).unwrap();
+        assert!(workspaces.is_untouched(&folder));
+        fs::write(folder.join("output"), "").unwrap();
+        assert!(!workspaces.is_untouched(&folder), "the last word counts");
+        workspaces.hand_on_scratch(run, folder.clone());
+        assert!(!folder.exists());
+        assert!(!workspaces.is_untouched(&folder), "it is gone");
+        assert!(workspaces.untouched().is_empty());
+    }
+
+    #[test]
+    fn what_was_seen_of_a_scratch_folder_goes_with_it() {
+        let data = tempfile::tempdir().unwrap();
+        let workspaces = FolderWorkspaces::new(data.path());
+        let (run, other) = (RunId(uuid::Uuid::from_u128(1)), RunId(uuid::Uuid::from_u128(2)));
+        let seen = |run| {
+            let folder = workspaces.scratch(run).unwrap();
+            assert!(workspaces.is_untouched(&folder));
+            folder
+        };
+        workspaces.discard_scratch(run, &seen(run));
+        workspaces.hand_on_scratch(run, seen(run));
+        assert!(workspaces.untouched().is_empty());
+        let (_, kept) = (seen(run), seen(other));
+        workspaces.close(run, false);
+        assert_eq!(*workspaces.untouched(), HashSet::from([kept]));
+        workspaces.close(other, true);
+        assert!(workspaces.untouched().is_empty());
+    }
+
+    #[test]
+    fn the_folder_of_a_run_is_made_once_and_for_its_owner_only() {
+        let data = tempfile::tempdir().unwrap();
+        let workspaces = FolderWorkspaces::new(&data.path().join("not").join("yet"));
+        let folder = workspaces.open(RunId(uuid::Uuid::from_u128(1))).unwrap();
+        fs::write(folder.join("file"), "").unwrap();
+        assert_eq!(workspaces.open(RunId(uuid::Uuid::from_u128(1))).unwrap(), folder);
+        assert!(folder.join("file").exists());
+        assert!(is_ours(&folder).unwrap() && is_ours(folder.parent().unwrap()).unwrap());
+        fs::write(data.path().join("file"), "").unwrap();
+        assert!(FolderWorkspaces::new(&data.path().join("file")).open(RunId(uuid::Uuid::from_u128(1))).is_err());
     }
 
     #[test]

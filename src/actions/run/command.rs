@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{DirBuilder, DirEntry, OpenOptions, read_dir},
+    fs::{DirBuilder, OpenOptions},
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
@@ -44,17 +44,6 @@ impl Scratch {
             artifacts: folder.join(ARTIFACTS),
         }
     }
-
-    /// Whether the program has made no file; the script is removed to see it. Some system calls, where reading
-    /// what it may have made takes a thread that can wait.
-    pub fn is_untouched(&self) -> bool {
-        let _ = std::fs::remove_file(&self.script);
-        let artifacts =
-            |entry: &DirEntry| entry.file_name() == ARTIFACTS && entry.file_type().is_ok_and(|t| t.is_dir());
-        let only_artifacts = |entry: io::Result<DirEntry>| entry.is_ok_and(|entry| artifacts(&entry));
-        read_dir(&self.folder).is_ok_and(|mut entries| entries.all(only_artifacts))
-            && read_dir(&self.artifacts).is_ok_and(|mut entries| entries.next().is_none())
-    }
 }
 
 /// Writes the script and says what to run.
@@ -75,6 +64,13 @@ pub(super) fn prepare(
     lay_out(scratch, with.script.as_deref())
         .map_err(|error| Failure::error("SCRATCH_FAILED", format!("the attempt's folder: {error}")))?;
     Ok(ProcessSpec { argv, env, cwd: context.workspace.clone() })
+}
+
+/// Takes the script away again, if [`prepare`] has written one: what is there now is the program's.
+pub(super) fn remove_script(context: &AttemptContext, scratch: &Scratch) {
+    if context.with.get("script").is_some() {
+        let _ = std::fs::remove_file(&scratch.script);
+    }
 }
 
 fn argv(with: &With, script: &Path) -> Result<Vec<String>, Failure> {
@@ -165,7 +161,11 @@ fn bad_variable(name: &str, value: &str) -> bool {
 }
 
 fn lay_out(scratch: &Scratch, script: Option<&str>) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(&scratch.artifacts)?;
+    match DirBuilder::new().mode(0o700).create(&scratch.artifacts) {
+        // Left empty by the attempt before.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => made?,
+    }
     if let Some(script) = script {
         OpenOptions::new()
             .write(true)

@@ -13,7 +13,7 @@ use tokio::{
 
 use super::*;
 use crate::{
-    actions::testing::{self, MemoryArtifacts, World},
+    actions::testing::{self, GivenFolders, MemoryArtifacts, World},
     ports::{LogPayload, ProcessSpec},
 };
 
@@ -83,12 +83,18 @@ struct Seen {
 struct Bench {
     world: World,
     artifacts: Arc<MemoryArtifacts>,
+    workspaces: Arc<GivenFolders>,
     env: BTreeMap<String, String>,
 }
 
 impl Bench {
     fn new() -> Bench {
-        Bench { world: World::with_room(4), artifacts: Arc::default(), env: BTreeMap::new() }
+        Bench {
+            world: World::with_room(4),
+            artifacts: Arc::default(),
+            workspaces: Arc::default(),
+            env: BTreeMap::new(),
+        }
     }
 
     fn executor(&self) -> Run {
@@ -96,6 +102,7 @@ impl Bench {
         Run::new(&Deps {
             processes: Arc::new(LocalProcesses),
             artifacts: self.artifacts.clone(),
+            workspaces: self.workspaces.clone(),
             base_env: base_env.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
             ..testing::deps()
         })
@@ -295,7 +302,7 @@ async fn artifacts_and_the_summary_are_stored_and_masked() {
         assert_eq!(bench.stored("logs/b.txt").unwrap(), "pw ***\n");
         assert_eq!(bench.stored("summary.md").unwrap(), "# Done with ***\n");
         assert!(seen.text["log"].contains("artifact `logs/b.txt` contained a secret"));
-        std::fs::remove_dir_all(bench.world.folder.path().join("scratch")).unwrap();
+        bench.world.renew_scratch();
     }
 }
 
@@ -335,11 +342,32 @@ async fn the_script_is_private_and_never_reused() {
     let mut bench = Bench::new();
     let (end, _) = bench.script(r#"stat -c %a "$0" "$(dirname "$0")""#).await;
     assert_eq!(stdout(&end.unwrap()), "600\n700");
-    let scratch = bench.world.folder.path().join("scratch");
-    std::fs::remove_dir_all(&scratch).unwrap();
-    std::fs::create_dir(&scratch).unwrap();
-    symlink("/dev/null", scratch.join("script")).unwrap();
+    bench.world.renew_scratch();
+    symlink("/dev/null", bench.world.scratch().join("script")).unwrap();
     assert_eq!(bench.script("true").await.0.unwrap_err().code, "SCRATCH_FAILED");
+}
+
+#[tokio::test]
+async fn what_a_program_leaves_is_looked_for_once_and_its_script_is_none_of_it() {
+    let mut bench = Bench::new();
+    let here = r#"cd "$(dirname "$OPSROOM_OUTPUT")""#;
+    for (with, is_untouched) in [
+        (json!({"script": "true"}), true),
+        // The next one in the same folder finds `artifacts` there.
+        (json!({"script": "exit 3"}), true),
+        (json!({"argv": ["true"]}), true),
+        (json!({"script": r#"rmdir "$OPSROOM_ARTIFACTS""#}), true),
+        (json!({"script": format!("{here}; touch other")}), false),
+        (json!({"script": r#"echo a=1 > "$OPSROOM_OUTPUT""#}), false),
+        // A file of that name, but the program's own.
+        (json!({"argv": ["sh", "-c", format!("{here}; touch script")]}), false),
+    ] {
+        let _ = bench.run(with.clone()).await;
+        assert_eq!(std::mem::take(&mut *bench.workspaces.untouched.lock().unwrap()), [is_untouched], "{with}");
+        if !is_untouched {
+            bench.world.renew_scratch();
+        }
+    }
 }
 
 #[tokio::test]

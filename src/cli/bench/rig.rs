@@ -13,7 +13,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{BenchError, ground::Rows};
 use crate::{
-    actions::Registry,
+    actions::{Deps, Registry},
     cli::config::RedisConfig,
     control::{
         Archives, Committer, Handoff, Limits, Owned, Owner, Plans, Runs, Segments, Signals, Submission, Wishes, World,
@@ -23,9 +23,7 @@ use crate::{
     ports::{AttemptContext, Executor, Executors, Feed, Ids, Queue, Trigger},
     queue::{ChannelQueue, RedisQueue, RedisQueueConfig},
     runbook::Plan,
-    system::{
-        EnvSecrets, FolderArtifacts, FolderBundles, FolderSpool, FolderWorkspaces, RandomIds, SecretMasks, SystemClock,
-    },
+    system::{EnvSecrets, FolderArtifacts, FolderBundles, FolderSpool, RandomIds, SecretMasks, SystemClock},
     worker::{Ended, LaneConfig, Lanes},
 };
 
@@ -41,12 +39,12 @@ pub(super) struct Rig {
 }
 
 impl Rig {
-    /// A system on `rows` with one lane of `slots` runs; files are in `dir`. With a Redis the two sides are connected
-    /// through it alone, as two processes are.
+    /// A system on `rows` with one lane of `slots` runs; files are in `dir`, actions are made from `deps`. With a Redis
+    /// the two sides are connected through it alone, as two processes are.
     pub fn start(
         dir: &Path,
         rows: &Rows,
-        registry: Registry,
+        deps: &Deps,
         slots: usize,
         redis: Option<&RedisConfig>,
     ) -> Result<Rig, BenchError> {
@@ -69,8 +67,8 @@ impl Rig {
             ids: Arc::new(RandomIds),
             secrets: Arc::new(EnvSecrets::new([])),
             masks: Arc::new(SecretMasks::default()),
-            executors: Arc::new(Probed { registry, bodies: bodies.clone() }),
-            workspaces: Arc::new(FolderWorkspaces::new(dir)),
+            executors: Arc::new(Probed { registry: Registry::standard(deps), bodies: bodies.clone() }),
+            workspaces: deps.workspaces.clone(),
             snapshots: None,
             bundles: Arc::new(FolderBundles::new(
                 Arc::new(FolderArtifacts::new(dir.join("artifacts"))?),

@@ -21,10 +21,10 @@ use super::{
     workloads,
 };
 use crate::{
-    actions::{Deps, Registry},
+    actions::Deps,
     ports::Ids,
     store::PgCounts,
-    system::{FolderArtifacts, RandomIds, supervisor_lock},
+    system::{FolderArtifacts, FolderWorkspaces, RandomIds, supervisor_lock},
 };
 
 /// What all of them may be told.
@@ -51,18 +51,19 @@ pub fn execute(context: &Context, kind: Kind, options: &Options) -> Result<u8, F
         std::fs::create_dir_all(&dir).map_err(unusable)?;
         let artifacts = FolderArtifacts::new(dir.join("artifacts")).map_err(unusable)?;
         let processes = Arc::new(LazyProcesses::new(id, supervisor_lock(&dir, id), config.processes.at_once));
-        let registry = Registry::standard(&Deps {
+        let deps = Deps {
             processes: processes.clone(),
             artifacts: Arc::new(artifacts),
+            workspaces: Arc::new(FolderWorkspaces::new(&dir)),
             base_env: config.processes.base_env.clone(),
             http: Arc::new(config.http.to_config()),
-        });
+        };
         let mut ground = Ground::make(&dir, config.database.as_ref().map(|database| &database.postgres)).await?;
         let mut task = JoinSet::new();
         let (options, place, redis) = (options.clone(), dir.clone(), redis.clone());
         // As a service would: on a thread of the runtime, not on the one that waits for it.
         task.spawn(async move {
-            let measured = workloads::measure(kind, &options, &place, &mut ground, registry, redis.as_ref()).await;
+            let measured = workloads::measure(kind, &options, &place, &mut ground, &deps, redis.as_ref()).await;
             ground.remove().await;
             if let Some(redis) = &redis {
                 clear_redis(redis).await;

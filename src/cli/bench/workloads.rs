@@ -17,7 +17,7 @@ use super::{
     steps::{Kind, Options, PerStep, Report},
 };
 use crate::{
-    actions::{Registry, catalog},
+    actions::{Deps, catalog},
     cli::config::RedisConfig,
     model::{StepStatus, TenantId},
     ports::{RunFilter, Store},
@@ -45,7 +45,7 @@ pub(super) async fn measure(
     args: &Options,
     dir: &Path,
     ground: &mut Ground,
-    registry: Registry,
+    deps: &Deps,
     redis: Option<&RedisConfig>,
 ) -> Result<Report, BenchError> {
     if is_tmpfs(dir)? {
@@ -57,7 +57,7 @@ pub(super) async fn measure(
     let mut floors = ground.floors(FLOOR).await?;
     let before = ground.counts().await?;
     let rows = ground.open().await?;
-    let mut rig = Rig::start(dir, &rows, registry, slots, redis)?;
+    let mut rig = Rig::start(dir, &rows, deps, slots, redis)?;
     // The first run fills caches and pages; its time is nobody's.
     rig.once(&plan).await?;
     let samples = sample(kind, args, &mut rig, &plan).await?;

@@ -184,6 +184,7 @@ fn registry(instance: &Instance, config: &Config, processes: Arc<LazyProcesses>)
     Registry::standard(&Deps {
         processes,
         artifacts: Arc::new(artifacts),
+        workspaces: instance.world.workspaces.clone(),
         base_env: config.processes.base_env.clone(),
         http: Arc::new(config.http.to_config()),
     })

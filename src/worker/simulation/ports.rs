@@ -249,6 +249,10 @@ impl Workspaces for SimRest {
         Ok(PathBuf::new())
     }
 
+    fn is_untouched(&self, _: &Path) -> bool {
+        true
+    }
+
     fn discard_scratch(&self, _: RunId, _: &Path) {}
 
     fn hand_on_scratch(&self, _: RunId, _: PathBuf) {}

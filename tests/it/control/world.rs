@@ -216,6 +216,7 @@ impl Actions {
         let shipped = Registry::standard(&Deps {
             processes: Arc::new(NoProcesses),
             artifacts: Arc::new(FolderArtifacts::new(folder.join("artifacts")).unwrap()),
+            workspaces: Arc::new(FolderWorkspaces::new(folder)),
             base_env: BTreeMap::new(),
             http: Arc::new(HttpConfig::new(opsroom::system::tls::client_config)),
         });
