@@ -300,10 +300,14 @@ impl Fleet {
         let hosts: Vec<_> = self.processes.iter().filter(waits).map(|process| process.host.clone()).collect();
         scene.faults().slow_failovers += 1;
         scene.tell(|| format!("the database holds the sweeps back for {held:?}, then another is ahead by {ahead} ms"));
-        hosts.iter().for_each(|host| host.set_line(Line::Stalled));
+        for host in &hosts {
+            host.set_line(Line::Stalled);
+        }
         self.shared.scene.outside.spawn(async move {
             tokio::time::sleep(held).await;
-            hosts.iter().for_each(|host| host.set_line(Line::Open));
+            for host in &hosts {
+                host.set_line(Line::Open);
+            }
             tokio::time::sleep(soon).await;
             scene.tell(|| "the other database takes over");
             truth.step(ahead, true);
