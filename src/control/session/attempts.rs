@@ -92,9 +92,10 @@ impl Session {
         self.handed = Some(open);
     }
 
-    /// Whether nothing is under way any more and the run goes back to its lane.
+    /// Whether nothing is under way any more and the run goes back to its lane. An attempt that is decided and not
+    /// recorded yet is under way as well: handed back with it, the run would wait for an attempt that nobody makes.
     pub(super) fn is_handed_back(&self) -> bool {
-        self.handed.is_some() && self.attempts.is_empty()
+        self.handed.is_some() && self.attempts.is_empty() && self.run.running().next().is_none()
     }
 
     pub(super) fn fail_running(&mut self) {
