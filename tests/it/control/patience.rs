@@ -4,12 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use opsroom::{
     control::Limits,
-    model::{Category, RunStatus},
+    model::{Category, RunStatus, StepIx},
+    runbook::{Plan, PlannedStep, Template},
     store::SqliteStore,
+    worker::{LaneConfig, Lanes},
 };
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
-use super::world::{PATIENCE, Place, Process, chain};
+use super::world::{Gate, PATIENCE, Place, Process, chain};
 
 const EVENTS: usize = 2_000;
 
@@ -90,4 +93,51 @@ async fn owners_that_are_not_patient_give_up() {
     assert_eq!(row.claimed_by, Some(process.worker));
     assert!(!process.world.signals.is_listening(run), "nobody drives it");
     tokio::time::timeout(PATIENCE, process.stop()).await.unwrap();
+}
+
+/// A worker that drains while the store takes nothing: what was decided meanwhile, and not recorded, begins nowhere, and
+/// is not handed on as if it had.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_that_was_only_decided_is_not_handed_back() {
+    let (place, store) = full_store().await;
+    let (limits, gate) = (Limits { patient: true, ..Limits::default() }, Gate::default());
+    let process = Process::with(&place, place.store.clone(), [("gate", Arc::new(gate.clone()) as _)], limits).await;
+    let hand_back = CancellationToken::new();
+    let lanes = Lanes::new(process.owner.clone(), process.worker, process.tasks.clone())
+        .accept(process.handoff.clone())
+        .hand_back_on(hand_back.clone());
+    let (stop, config) = (process.stop.clone(), LaneConfig { lanes: vec![opsroom::model::Lane::A], slots: 4 });
+    process.tasks.spawn(async move { lanes.serve(&config, stop).await.unwrap() });
+
+    let step = |id: &str, uses: &str, with| PlannedStep { with: Template::Literal(with), ..PlannedStep::new(id, uses) };
+    let plan = Plan::new(
+        "full",
+        vec![
+            step("fill", "events.emit", json!({"count": EVENTS, "bytes": 5_000})),
+            step("gate", "gate", json!({})),
+            PlannedStep { needs: vec![StepIx(1)], ..step("after", "assert", json!({"that": true})) },
+        ],
+    );
+    let run = process.submit(&Arc::new(plan.link())).await;
+    process.until(run, |row| row.sequence_head > 10).await;
+    let mut head = 0;
+    while std::mem::replace(&mut head, process.row(run).await.sequence_head) != head {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    // A commit is under way and does not get through. The next step is decided behind it.
+    gate.open.cancel();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    hand_back.cancel();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    store.limit_pages(1_000_000).await.unwrap();
+    let row = process.until(run, |row| row.status == RunStatus::Queued).await;
+    assert_eq!(row.claimed_by, None);
+    process.stop().await;
+
+    let next = Process::with(&place, place.store.clone(), [("gate", Arc::new(gate) as _)], Limits::default()).await;
+    next.serve(4);
+    let held = next.until(run, |row| row.status.is_ended() || !row.claimable && row.waiting_on.is_some()).await;
+    let after = next.runs.steps(run).await.unwrap()[2].clone();
+    assert_eq!((after.status, after.attempts), (opsroom::model::StepStatus::Succeeded, 2), "{held:?}");
+    next.stop().await;
 }
