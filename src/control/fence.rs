@@ -151,14 +151,23 @@ impl std::fmt::Debug for Fence {
 
 impl<S: Beats> Heart<S> {
     /// Registers the worker, again while the store is busy or slow; answers when that was sent, and the answer.
+    ///
+    /// A try without an answer may have been carried out. When its lease is over the worker may be dead for others, and
+    /// forgotten; registered again under the same id it would live, and its runs would be taken by who still thinks it
+    /// dead. So nothing is tried, and no answer is believed, for longer than the lease of the first try.
     async fn register(&self) -> Result<(Duration, Beat), FenceError> {
         let Heart { store, worker, config, boot, .. } = self;
-        let LeaseConfig { lease, timeout, retry, .. } = *config;
-        let mut tries = 1;
+        let LeaseConfig { lease, timeout, retry, budget, .. } = *config;
+        let (first, mut tries) = (boot.since_boot(), 1);
+        let is_late = |tries| tries > 1 && boot.since_boot().saturating_sub(first) + budget > lease;
         loop {
             let sent = boot.since_boot();
+            if is_late(tries) {
+                return Err(FenceError::TimedOut(sent.saturating_sub(first)));
+            }
             let answer = tokio::time::timeout(timeout, store.register(worker, lease)).await;
             let error = match answer {
+                Ok(Ok(_)) if is_late(tries) => FenceError::TimedOut(timeout),
                 Ok(Ok(answer)) => return Ok((sent, answer)),
                 Ok(Err(error)) if !error.is_passing() => return Err(error.into()),
                 Ok(Err(error)) => FenceError::Store(error),

@@ -185,6 +185,23 @@ async fn beats_keep_the_lease_and_tell_the_deadline_and_the_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_id_that_may_be_dead_and_forgotten_is_not_registered_again() {
+    let world = World::new();
+    world.line.cut.store(true, Ordering::SeqCst);
+    let (line, boot) = (world.line.clone(), world.boot.clone());
+    let heals = async move {
+        tokio::time::sleep(seconds(2)).await;
+        // Between two tries the process stands still for a lease.
+        boot.stopped.store(10, Ordering::SeqCst);
+        line.cut.store(false, Ordering::SeqCst);
+    };
+    let start = Fence::start(world.heart(LeaseConfig::default()), &world.tasks, &world.stop);
+    let (started, ()) = futures::future::join(start, heals).await;
+    assert!(matches!(started, Err(FenceError::TimedOut(_))), "{started:?}");
+    assert!(world.line.kept.lock().unwrap().until.is_none(), "it was not asked for");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_cut_line_is_lost_before_the_store_says_so() {
     let world = World::new();
     let fence = world.fence().await;
