@@ -96,8 +96,18 @@ impl Seen {
         } else if now.least > last.most + drift || now.most < last.least - drift {
             Some("the clock of the database was set")
         } else {
+            // An answer that took long says little: what was known better before is still known after it.
+            self.last = Some(now.with(last));
             None
         }
+    }
+}
+
+impl Look {
+    /// What both say together; this one, where the clock was slewed in between.
+    fn with(self, before: Look) -> Look {
+        let (least, most) = (self.least.max(before.least), self.most.min(before.most));
+        if least <= most { Look { least, most, ..self } } else { self }
     }
 }
 
@@ -125,6 +135,16 @@ mod tests {
         assert!(!look(&mut seen, 1, 1_009_000, 9_500, 9_501));
         // Slewed by 0.1 s.
         assert!(!look(&mut seen, 1, 1_009_600, 10_000, 10_001));
+    }
+
+    #[test]
+    fn a_step_does_not_hide_in_an_answer_that_took_long() {
+        let mut seen = Seen::default();
+        assert!(!look(&mut seen, 1, 1_000_000, 500, 501));
+        // Set by 1.6 s meanwhile: as if it had been answered at 2,100 and been heard soon.
+        assert!(!look(&mut seen, 1, 1_001_600, 500, 2_300));
+        assert!(look(&mut seen, 1, 1_003_500, 2_400, 2_401));
+        assert!(!look(&mut seen, 1, 1_004_000, 2_900, 2_901));
     }
 
     #[test]
