@@ -104,10 +104,10 @@ impl Seen {
 }
 
 impl Look {
-    /// What both say together; this one, where the clock was slewed in between.
+    /// What both say together; where the clock was slewed in between, what this one says that is nearest to the other.
     fn with(self, before: Look) -> Look {
-        let (least, most) = (self.least.max(before.least), self.most.min(before.most));
-        if least <= most { Look { least, most, ..self } } else { self }
+        let within = |bound: i64| bound.clamp(self.least, self.most);
+        Look { least: within(before.least), most: within(before.most), ..self }
     }
 }
 
@@ -145,6 +145,16 @@ mod tests {
         assert!(!look(&mut seen, 1, 1_001_600, 500, 2_300));
         assert!(look(&mut seen, 1, 1_003_500, 2_400, 2_401));
         assert!(!look(&mut seen, 1, 1_004_000, 2_900, 2_901));
+    }
+
+    #[test]
+    fn a_step_does_not_pass_for_a_slew_in_an_answer_that_took_long() {
+        let mut seen = Seen::default();
+        assert!(!look(&mut seen, 1, 1_000_000, 500, 501));
+        // Set by 0.767 s meanwhile, of which the 0.557 s that the answer took hide all but 0.21 s.
+        assert!(!look(&mut seen, 1, 1_001_267, 1_000, 1_557));
+        assert!(look(&mut seen, 1, 1_001_827, 1_560, 1_561));
+        assert!(!look(&mut seen, 1, 1_002_327, 2_060, 2_061));
     }
 
     #[test]

@@ -68,11 +68,20 @@ struct Ledger {
     posts: BTreeMap<WorkerId, Arc<Post>>,
     /// Until when each lease holds, by the clock of the database.
     leases: BTreeMap<WorkerId, Micros>,
-    /// Those that were said to be dead.
+    /// Those that were said to be dead, or forgotten, and are not registered anew since then.
     lost: BTreeSet<WorkerId>,
+    /// Those that were ever said to be dead, or forgotten.
+    buried: BTreeSet<WorkerId>,
     /// Another number for another server.
     server: i64,
     stepped: Option<Instant>,
+}
+
+impl Ledger {
+    fn bury(&mut self, worker: WorkerId) {
+        self.lost.insert(worker);
+        self.buried.insert(worker);
+    }
 }
 
 pub struct Truth {
@@ -124,8 +133,9 @@ impl Truth {
     pub async fn register(&self, worker: &WorkerRow, lease: Option<Duration>) -> Result<Beat, StoreError> {
         let answer = self.store.register_worker(worker, lease).await?;
         if let (Beat::Held { now, .. }, Some(lease)) = (answer, lease) {
+            self.scene.tell(|| format!("{} is registered", worker.id));
             let mut ledger = self.ledger();
-            // One that was forgotten meanwhile is new.
+            // One that was forgotten meanwhile is new to the store.
             ledger.lost.remove(&worker.id);
             ledger.leases.insert(worker.id, after(now, lease));
         }
@@ -137,7 +147,7 @@ impl Truth {
         if let (Beat::Held { now, .. }, Some(lease)) = (answer, lease) {
             let mut ledger = self.ledger();
             let held = ledger.leases.insert(worker, after(now, lease));
-            if ledger.lost.contains(&worker) || held.is_none_or(|until| until < self.clock.now()) {
+            if ledger.buried.contains(&worker) || held.is_none_or(|until| until < self.clock.now()) {
                 self.scene.wrong(format_args!("{worker} was dead, and its beat was taken"));
             }
         }
@@ -152,7 +162,7 @@ impl Truth {
             if until.is_some_and(|until| until >= self.clock.now()) && !ledger.lost.contains(worker) {
                 self.scene.wrong(format_args!("{worker} was said to be dead, and its lease holds"));
             }
-            ledger.lost.insert(*worker);
+            ledger.bury(*worker);
         }
         Ok(ExpiredWorkers { server: ledger.server, ..answer })
     }
@@ -164,7 +174,7 @@ impl Truth {
             if self.store.owned(*worker).await?.is_empty() {
                 let mut ledger = self.ledger();
                 ledger.leases.remove(worker);
-                ledger.lost.insert(*worker);
+                ledger.bury(*worker);
             }
         }
         Ok(())
@@ -204,7 +214,8 @@ impl Truth {
     fn must_be_dead(&self, worker: WorkerId) {
         let is_said = {
             let ledger = self.ledger();
-            !ledger.leases.contains_key(&worker) || ledger.lost.contains(&worker)
+            // An id that was forgotten is known again when the first beat of it comes late; nobody lives by it then.
+            !ledger.leases.contains_key(&worker) || ledger.buried.contains(&worker)
         };
         if !is_said {
             self.scene.wrong(format_args!("the runs of {worker} were taken, and nobody had said that it was dead"));
