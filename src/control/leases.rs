@@ -6,8 +6,9 @@
 //! worker has had its beat refused or has given up.
 //!
 //! A step of the clock shows against `CLOCK_BOOTTIME` of this machine: what the store said the last time, and what it
-//! says now, bound the difference of the two clocks from both sides. A process that starts has nothing to compare
-//! with, and goes by the leases alone.
+//! says now, bound the difference of the two clocks from both sides. Between two looks the clock may have been set and
+//! set right again, so what was not looked at for a lease is a change as well. A process that starts has nothing to
+//! compare with, and goes by the leases alone.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -55,7 +56,7 @@ impl Liveness for Leases {
         let expired = self.store.expired_workers(SLICE).await?;
         let heard = self.boot.since_boot();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(why) = seen.change(&expired, sent, heard) {
+        if let Some(why) = seen.change(&expired, (sent, heard), self.lease) {
             seen.wait_until = heard + self.lease;
             tracing::warn!(why, wait = ?self.lease, "runs of dead workers are taken back only after one lease");
         }
@@ -79,15 +80,22 @@ struct Look {
     /// Between these is the store's time less the time since boot, in microseconds.
     least: i64,
     most: i64,
+    heard: Duration,
 }
 
 impl Seen {
     /// Why what the store says cannot be compared with what it said before.
-    fn change(&mut self, expired: &ExpiredWorkers, sent: Duration, heard: Duration) -> Option<&'static str> {
+    fn change(
+        &mut self,
+        expired: &ExpiredWorkers,
+        (sent, heard): (Duration, Duration),
+        lease: Duration,
+    ) -> Option<&'static str> {
         let now = Look {
             server: expired.server,
             least: expired.now.0.saturating_sub(micros(heard)),
             most: expired.now.0.saturating_sub(micros(sent)),
+            heard,
         };
         let last = self.last.replace(now)?;
         let drift = micros(DRIFT);
@@ -95,6 +103,8 @@ impl Seen {
             Some("the database was restarted, or another server has taken over")
         } else if now.least > last.most + drift || now.most < last.least - drift {
             Some("the clock of the database was set")
+        } else if sent.saturating_sub(last.heard) > lease {
+            Some("nobody here has looked at the clock of the database for longer than a lease")
         } else {
             // An answer that took long says little: what was known better before is still known after it.
             self.last = Some(now.with(last));
@@ -122,7 +132,8 @@ mod tests {
 
     fn look(seen: &mut Seen, server: i64, now: i64, sent: u64, heard: u64) -> bool {
         let expired = ExpiredWorkers { now: Micros(now * 1_000), server, workers: Vec::new() };
-        seen.change(&expired, Duration::from_millis(sent), Duration::from_millis(heard)).is_some()
+        let (sent, heard) = (Duration::from_millis(sent), Duration::from_millis(heard));
+        seen.change(&expired, (sent, heard), Duration::from_secs(3)).is_some()
     }
 
     #[test]
@@ -155,6 +166,16 @@ mod tests {
         assert!(!look(&mut seen, 1, 1_001_267, 1_000, 1_557));
         assert!(look(&mut seen, 1, 1_001_827, 1_560, 1_561));
         assert!(!look(&mut seen, 1, 1_002_327, 2_060, 2_061));
+    }
+
+    #[test]
+    fn what_happened_in_a_long_silence_is_not_known() {
+        let mut seen = Seen::default();
+        assert!(!look(&mut seen, 1, 1_000_000, 500, 501));
+        assert!(!look(&mut seen, 1, 1_003_000, 3_500, 3_501));
+        // Set back and set right meanwhile, perhaps, and leases were granted in between.
+        assert!(look(&mut seen, 1, 1_006_002, 6_502, 6_503));
+        assert!(!look(&mut seen, 1, 1_006_500, 7_000, 7_001));
     }
 
     #[test]
