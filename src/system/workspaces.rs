@@ -3,7 +3,7 @@
 use std::{
     collections::HashSet,
     fs, io,
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -11,6 +11,8 @@ use std::{
     },
     time::{Duration, SystemTime},
 };
+
+use rustix::fs::{Dir, DirEntry, Mode, OFlags};
 
 use crate::{
     model::RunId,
@@ -25,6 +27,9 @@ const FREE: usize = 64;
 
 /// The folders are for their owner only.
 const MODE: u32 = 0o700;
+
+/// How a folder is looked at; a link to one is none.
+const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// `workspaces/<run>` for the run, `scratch/<run>/<number>` for its attempts.
 ///
@@ -83,22 +88,31 @@ impl FolderWorkspaces {
     }
 }
 
-/// Whether an attempt has left the folder as it might have got it.
-fn is_unused(folder: &Path) -> io::Result<bool> {
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let inner = entry.path();
-        let unused = entry.file_name() == ARTIFACTS && is_ours(&inner)? && fs::read_dir(&inner)?.next().is_none();
-        if !unused {
+/// Whether an attempt has left the folder as it might have got it. Asked after every attempt, hence by descriptors: each
+/// path is walked once.
+fn is_unused(folder: &Path) -> rustix::io::Result<bool> {
+    let mut folder = Dir::new(rustix::fs::open(folder, FOLDER, Mode::empty())?)?;
+    if !is_ours(&folder)? {
+        return Ok(false);
+    }
+    while let Some(entry) = next_in(&mut folder)? {
+        if entry.file_name().to_bytes() != ARTIFACTS.as_bytes() {
+            return Ok(false);
+        }
+        let mut artifacts = Dir::new(rustix::fs::openat(folder.fd()?, entry.file_name(), FOLDER, Mode::empty())?)?;
+        if !is_ours(&artifacts)? || next_in(&mut artifacts)?.is_some() {
             return Ok(false);
         }
     }
-    is_ours(folder)
+    Ok(true)
 }
 
-fn is_ours(folder: &Path) -> io::Result<bool> {
-    let metadata = fs::symlink_metadata(folder)?;
-    Ok(metadata.is_dir() && metadata.permissions().mode() & 0o7777 == MODE)
+fn is_ours(folder: &Dir) -> rustix::io::Result<bool> {
+    Ok(Mode::from_raw_mode(folder.stat()?.st_mode) == Mode::RWXU)
+}
+
+fn next_in(folder: &mut Dir) -> rustix::io::Result<Option<DirEntry>> {
+    folder.find(|entry| !matches!(entry, Ok(entry) if matches!(entry.file_name().to_bytes(), b"." | b".."))).transpose()
 }
 
 /// Tells since when an ended run's folder is kept.
@@ -208,6 +222,8 @@ impl Workspaces for FolderWorkspaces {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -320,7 +336,8 @@ mod tests {
         fs::write(folder.join("file"), "").unwrap();
         assert_eq!(workspaces.open(RunId(uuid::Uuid::from_u128(1))).unwrap(), folder);
         assert!(folder.join("file").exists());
-        assert!(is_ours(&folder).unwrap() && is_ours(folder.parent().unwrap()).unwrap());
+        let mode = |folder: &Path| fs::metadata(folder).unwrap().permissions().mode() & 0o7777;
+        assert_eq!((mode(&folder), mode(folder.parent().unwrap())), (MODE, MODE));
         fs::write(data.path().join("file"), "").unwrap();
         assert!(FolderWorkspaces::new(&data.path().join("file")).open(RunId(uuid::Uuid::from_u128(1))).is_err());
     }

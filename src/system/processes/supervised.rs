@@ -58,6 +58,14 @@ pub struct Supervised {
     /// The `CLOCK_BOOTTIME` at which the lease runs out.
     lease: Mutex<Option<Duration>>,
     next: AtomicU64,
+    /// For the next process: made while the one before starts, so that nobody waits for them.
+    spare: Mutex<Option<Pipes>>,
+}
+
+/// What a process writes to, standard output and standard error.
+struct Pipes {
+    ours: [Receiver; 2],
+    theirs: [OwnedFd; 2],
 }
 
 struct Current {
@@ -97,6 +105,7 @@ impl Supervised {
             starting: tokio::sync::Mutex::new(()),
             lease: Mutex::new(lease),
             next: AtomicU64::new(1),
+            spare: Mutex::default(),
         };
         supervised.link().await?;
         Ok(supervised)
@@ -196,6 +205,10 @@ impl Supervised {
         self.lease.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn spare(&self) -> MutexGuard<'_, Option<Pipes>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lease_is_over(&self) -> bool {
         self.lease().is_some_and(|until| until <= boot_time())
     }
@@ -250,12 +263,15 @@ impl Processes for Supervised {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let worker = self.config.worker.to_string();
         let frame = supervisor::encode_spawn(id, &worker, &spec).map_err(|why| failed(&why))?;
-        let (stdout, their_stdout) = pipe().map_err(|error| failed(&error))?;
-        let (stderr, their_stderr) = pipe().map_err(|error| failed(&error))?;
-        let News { started, exited } = link.spawn(id, frame, [their_stdout, their_stderr])?;
+        let spare = self.spare().take();
+        let Pipes { ours: [stdout, stderr], theirs } =
+            spare.map_or_else(Pipes::new, Ok).map_err(|error| failed(&error))?;
+        let News { started, exited } = link.spawn(id, frame, theirs)?;
         // Made before the answer is there: a caller that goes away meanwhile drops it, and that kills the tree.
         let (stdout, stderr) = (Some(stdout), Some(stderr));
         let mut process = SupervisedProcess { id, pid: 0, link, stdout, stderr, exited, answer: None };
+        // Whoever needs some and finds none makes them, and says what is wrong.
+        *self.spare() = Pipes::new().ok();
         match started.await {
             Ok(Ok(pid)) => process.pid = pid.unsigned_abs(),
             Ok(Err((stage, errno))) => {
@@ -309,10 +325,14 @@ impl Drop for SupervisedProcess {
     }
 }
 
-/// Our end for reading, theirs for writing; theirs blocks, as programs expect.
-fn pipe() -> io::Result<(Receiver, OwnedFd)> {
-    let (ours, theirs) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
-    Ok((Receiver::from_owned_fd(ours)?, theirs))
+impl Pipes {
+    /// Our ends for reading, theirs for writing; theirs block, as programs expect.
+    fn new() -> io::Result<Pipes> {
+        let pipe = || io::Result::Ok(rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?);
+        let ((stdout, their_stdout), (stderr, their_stderr)) = (pipe()?, pipe()?);
+        let ours = [Receiver::from_owned_fd(stdout)?, Receiver::from_owned_fd(stderr)?];
+        Ok(Pipes { ours, theirs: [their_stdout, their_stderr] })
+    }
 }
 
 fn explain(program: &str, cwd: &Path, stage: Stage, errno: i32) -> SpawnError {
