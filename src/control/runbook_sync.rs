@@ -251,7 +251,7 @@ fn is_same(a: &Result<Arc<FolderText>, String>, b: &Result<Arc<FolderText>, Stri
 fn tell(problem: &Problem, folder: &str) {
     let Problem { file, diagnostics, text, .. } = problem;
     let rendered = diagnostic::to_text(diagnostics, text, false);
-    let good = "the last good version stays";
+    let good = "its last good version stays, if there is one";
     tracing::warn!(folder, file, problems = diagnostics.len(), "{folder}/{file} has problems; {good}:\n{rendered}");
 }
 

@@ -178,9 +178,9 @@ impl Draft<'_> {
             return self.interrupted(step, true);
         }
         let message = if again {
-            format!("its worker died {} times while it ran", self.run.step(step).lost + 1)
+            format!("its worker was lost {} times while it ran", self.run.step(step).lost + 1)
         } else {
-            "its worker died while it ran; nobody knows how far it came".to_owned()
+            "its worker was lost while it ran; nobody knows how far it came".to_owned()
         };
         let failure = Failure::permanent("WORKER_LOST", message).because(FailureReason::WorkerLost);
         self.push(Event::StepFailed { step, attempt, failure });
@@ -198,7 +198,7 @@ impl Draft<'_> {
     fn give_up(&mut self, step: StepIx) {
         let failure = Failure::permanent(
             "OUTCOME_UNKNOWN",
-            "its worker died while it ran, and the run ended before anyone said what it had done",
+            "its worker was lost while it ran, and the run ended before anyone said what it had done",
         )
         .because(FailureReason::WorkerLost);
         self.push(Event::StepFailed { step, attempt: self.run.step(step).attempt, failure });

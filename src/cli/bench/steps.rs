@@ -44,7 +44,9 @@ pub struct Options {
 pub fn execute(context: &Context, kind: Kind, options: &Options) -> Result<u8, Fault> {
     let config = &context.config;
     let id = RandomIds.worker_id();
-    let dir = options.dir.clone().unwrap_or_else(|| config.data.folder.clone()).join(format!("bench-{id}"));
+    // Steps work in it, wherever their supervisor is.
+    let dir = options.dir.as_deref().map_or_else(|| Ok(config.data.folder.clone()), std::path::absolute);
+    let dir = dir.map_err(|error| Fault::from(BenchError::Io(error)))?.join(format!("bench-{id}"));
     let redis = config.redis.as_ref().filter(|_| config.database.is_some()).map(own_redis);
     let measured = block_on(async {
         let unusable = |error: std::io::Error| Fault::from(BenchError::Io(error));

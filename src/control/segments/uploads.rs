@@ -33,8 +33,9 @@ const MUCH: usize = 1 << 20;
 const FILE: usize = 16 << 20;
 /// Chunks that are read from the spool at once.
 const PAGE: usize = 256;
-/// After a failure.
+/// After a failure; twice as long after each that follows, up to the longest.
 const PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(16);
 /// How long the end of a worker waits for what is not sent yet.
 const LAST: Duration = Duration::from_secs(15);
 
@@ -135,6 +136,7 @@ impl Uploads {
     pub async fn run(self, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut pause = PAUSE;
         loop {
             let due = tokio::select! {
                 biased;
@@ -142,8 +144,11 @@ impl Uploads {
                 _ = ticks.tick() => Due::All,
                 () = self.shared.urgent.notified() => Due::Urgent,
             };
-            if !self.shared.send(due).await {
-                let _ = stop.run_until_cancelled(tokio::time::sleep(PAUSE)).await;
+            if self.shared.send(due).await {
+                pause = PAUSE;
+            } else {
+                let _ = stop.run_until_cancelled(tokio::time::sleep(pause)).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
                 // What was urgent still is.
                 self.shared.urgent.notify_one();
             }

@@ -170,3 +170,14 @@ fn events_appended_to_streams() {
     assert!((500.0..1_010.0).contains(&figure(&report, "rate")), "{report}");
     assert_eq!(runtime.block_on(redis.ask::<u64>("DBSIZE")), 0, "its keys are removed");
 }
+
+#[test]
+fn a_relative_folder_is_as_good_as_an_absolute_one() {
+    let world = World::new();
+    let place = world.path("bench");
+    std::fs::create_dir(&place).unwrap();
+    let arguments = ["bench", "spawn", "--size", "2", "--samples", "1", "--dir", "here", "--output", "json"];
+    let ended = super::world::ended(world.command(arguments).current_dir(&place).output().unwrap());
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(std::fs::read_dir(place.join("here")).unwrap().count(), 0);
+}
