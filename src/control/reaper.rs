@@ -36,14 +36,10 @@ impl Reaper {
         Reaper { world, liveness }
     }
 
-    /// Sweeps every 500 ms until `stop` fires. Each part is tried, whatever became of the other.
+    /// Sweeps every 500 ms until `stop` fires. Each part has its turns, whatever becomes of the other: where very many
+    /// runs are due at once, those of dead workers do not wait until they are woken.
     pub async fn run(self, stop: CancellationToken) {
-        let mut every = tokio::time::interval(TURN);
-        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        while stop.run_until_cancelled(every.tick()).await.is_some() {
-            guarded(self.bury_dead()).await;
-            guarded(self.wake_due()).await;
-        }
+        tokio::join!(turns(&stop, || self.bury_dead()), turns(&stop, || self.wake_due()));
     }
 
     /// Requeues the runs of dead workers and wakes due ones; answers how many runs moved.
@@ -85,6 +81,14 @@ impl Reaper {
                 return Ok(moved);
             }
         }
+    }
+}
+
+async fn turns<T: Future<Output = Result<usize, StoreError>>>(stop: &CancellationToken, part: impl Fn() -> T) {
+    let mut every = tokio::time::interval(TURN);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while stop.run_until_cancelled(every.tick()).await.is_some() {
+        guarded(part()).await;
     }
 }
 

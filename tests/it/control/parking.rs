@@ -17,6 +17,7 @@ use opsroom::{
     system::{RandomIds, SystemClock},
 };
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use super::world::{Place, Process, chain};
 
@@ -45,6 +46,17 @@ struct Dead(Vec<WorkerId>);
 impl Liveness for Dead {
     async fn dead(&self) -> Result<Vec<WorkerId>, StoreError> {
         Ok(self.0.clone())
+    }
+}
+
+/// Does not say who is dead before this fires.
+struct Silent(CancellationToken);
+
+#[async_trait]
+impl Liveness for Silent {
+    async fn dead(&self) -> Result<Vec<WorkerId>, StoreError> {
+        self.0.cancelled().await;
+        Ok(Vec::new())
     }
 }
 
@@ -163,6 +175,19 @@ async fn its_next_owner_is_there_when_the_time_comes() {
     assert_eq!(process.ends(run).await, RunStatus::Succeeded);
     let taken = took(&scene.step(run, 0).await);
     assert!((3_600_000..3_600_000 + 200).contains(&taken), "{taken} ms");
+    process.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_look_for_the_dead_that_takes_long_holds_up_no_wake() {
+    let scene = Scene::new().await;
+    let process = scene.serving().await;
+    let run = process.submit(&wait("1h")).await;
+    asleep(&process, run).await;
+    let silent = Arc::new(Silent(process.stop.clone()));
+    process.tasks.spawn(Reaper::new(process.world.clone(), silent).run(process.stop.clone()));
+    scene.clock.by(HOUR);
+    assert_eq!(process.ends(run).await, RunStatus::Succeeded);
     process.stop().await;
 }
 
