@@ -7,8 +7,9 @@
 //!
 //! A step of the clock shows against `CLOCK_BOOTTIME` of this machine: what the store said the last time, and what it
 //! says now, bound the difference of the two clocks from both sides. Between two looks the clock may have been set and
-//! set right again, so what was not looked at for a lease is a change as well. A process that starts has nothing to
-//! compare with, and goes by the leases alone.
+//! set right again, so what was not looked at for a lease is a change as well. And where an answer takes longer than
+//! usual the clock may have been set before it was given, by less than it took: nobody is dead by such an answer, the
+//! next one tells. A process that starts has nothing to compare with, and goes by the leases alone.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -60,7 +61,8 @@ impl Liveness for Leases {
             seen.wait_until = heard + self.lease;
             tracing::warn!(why, wait = ?self.lease, "runs of dead workers are taken back only after one lease");
         }
-        if heard < seen.wait_until {
+        let took_long = seen.takes_long(heard.saturating_sub(sent));
+        if heard < seen.wait_until || took_long {
             return Ok(Vec::new());
         }
         Ok(expired.workers)
@@ -72,6 +74,8 @@ impl Liveness for Leases {
 struct Seen {
     last: Option<Look>,
     wait_until: Duration,
+    /// What an answer takes: that of a database far away takes longer, and is to be believed.
+    usual: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -84,6 +88,13 @@ struct Look {
 }
 
 impl Seen {
+    fn takes_long(&mut self, took: Duration) -> bool {
+        let usual = self.usual.unwrap_or(took);
+        // What stays slow becomes usual after a few turns; what is quick is so at once.
+        self.usual = Some(took.min(usual + took.saturating_sub(usual) / 4));
+        took > usual + DRIFT
+    }
+
     /// Why what the store says cannot be compared with what it said before.
     fn change(
         &mut self,
@@ -166,6 +177,16 @@ mod tests {
         assert!(!look(&mut seen, 1, 1_001_267, 1_000, 1_557));
         assert!(look(&mut seen, 1, 1_001_827, 1_560, 1_561));
         assert!(!look(&mut seen, 1, 1_002_327, 2_060, 2_061));
+    }
+
+    #[test]
+    fn an_answer_that_took_long_says_nobody_to_be_dead() {
+        let long = |answers: &[u64]| {
+            let mut seen = Seen::default();
+            answers.iter().map(|millis| seen.takes_long(Duration::from_millis(*millis))).collect::<Vec<_>>()
+        };
+        assert_eq!(long(&[400, 300, 550, 20, 271, 20, 270]), [false, false, false, false, true, false, false]);
+        assert_eq!(long(&[1, 1_000, 1_000, 1_000, 1_000, 1_000, 1_000, 1_000])[5..], [true, false, false], "for good");
     }
 
     #[test]
