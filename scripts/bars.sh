@@ -120,8 +120,9 @@ fleet() {
   flat fanout
   bench up 'worker_resident_mib <= 40' up
   bench http 'steps_per_s >= 15000' http
-  bench queries 'status_p99_ms <= 25 and list_worst_p99_ms <= 50 and list_together_worst_p99_ms <= 250 and executed_steps_per_s >= 1900' queries
   with_redis
+  # Last: a server that has just thrown away a million runs writes for a while.
+  bench queries 'status_p99_ms <= 25 and list_worst_p99_ms <= 50 and list_together_worst_p99_ms <= 250 and executed_steps_per_s >= 1900' queries
   unset DATABASE_URL
   ./scripts/postgres.sh stop "$server"
   trap - EXIT
