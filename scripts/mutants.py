@@ -4,7 +4,7 @@
 Usage: scripts/mutants.py [--group engine|ownership] [--only N] [--target DIR]
 
 Those in the engine are for its own tests; those in ownership are for the simulation, with as many seeds as every day,
-and for the tests of leases and fence.
+and for the tests of what leases rest on.
 
 Works on a copy of the sources, so the checkout is not touched. Exit code 0 when every mutation is
 caught, 1 when one survives or does not apply (the source moved: mend the list below).
@@ -102,7 +102,7 @@ OWNERSHIP = [
 GROUPS = {
     "engine": (["engine::"], ENGINE),
     # What the simulation meets once in several thousand seeds, as two clocks that hardly differ, has tests of its own.
-    "ownership": (["simulation::every_run_ends", "control::leases::", "control::fence::"], OWNERSHIP),
+    "ownership": (["simulation::every_run_ends", "leases::tests", "beats_keep_the_lease"], OWNERSHIP),
 }
 
 
