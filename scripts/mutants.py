@@ -77,7 +77,7 @@ OWNERSHIP = [
      "nothing begins behind a closed gate"),
     ("src/control/attempt.rs", "gate.through(executor.execute(context)).await",
      "gate.check()?; executor.execute(context).await", "the gate is asked before every step of the work"),
-    ("src/control/leases.rs", "if heard < seen.wait_until {", "if false {",
+    ("src/control/leases.rs", "if heard < seen.wait_until || took_long {", "if took_long {",
      "after a step of the database's clock nobody's runs are taken for a lease"),
     ("src/control/leases.rs", "if last.server != now.server {", "if false {", "another server may have another clock"),
     ("src/control/reaper.rs", "let dead = self.liveness.dead().await?;", "let dead = store.owners().await?;",
