@@ -30,6 +30,8 @@ impl Folder {
                 pid=$(head -n 1 "$1" 2>/dev/null) && kill -QUIT "$pid" 2>/dev/null
                 sleep 0.2
             done
+            # Whoever was started in the background of a shell may have been told to ignore QUIT.
+            pid=$(head -n 1 "$1" 2>/dev/null) && kill -KILL "$pid" 2>/dev/null
             rm -rf -- "$0""#;
         let mut watchdog = Command::new("sh");
         watchdog.args(["-c", script]).arg(&path).arg(path.join(pid_file));
