@@ -79,6 +79,8 @@ OWNERSHIP = [
      "gate.check()?; executor.execute(context).await", "the gate is asked before every step of the work"),
     ("src/control/leases.rs", "if heard < seen.wait_until || took_long {", "if took_long {",
      "after a step of the database's clock nobody's runs are taken for a lease"),
+    ("src/control/leases.rs", "if heard < seen.wait_until || took_long {", "if heard < seen.wait_until {",
+     "nobody is dead by an answer that took long"),
     ("src/control/leases.rs", "if last.server != now.server {", "if false {", "another server may have another clock"),
     ("src/control/reaper.rs", "let dead = self.liveness.dead().await?;", "let dead = store.owners().await?;",
      "runs are taken from the dead alone"),

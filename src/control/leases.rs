@@ -138,8 +138,65 @@ fn micros(span: Duration) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        collections::VecDeque,
+        sync::atomic::{AtomicI64, Ordering},
+    };
+
     use super::*;
-    use crate::model::Micros;
+    use crate::{
+        model::{Lane, Micros, TenantId},
+        ports::{Clock, WorkerRow},
+        store::MemoryStore,
+    };
+
+    /// The clock of the store, in milliseconds.
+    #[derive(Default)]
+    struct Hand(AtomicI64);
+
+    impl Clock for Hand {
+        fn now(&self) -> Micros {
+            Micros(self.0.load(Ordering::Relaxed) * 1_000)
+        }
+    }
+
+    /// What the time since boot is each time that it is asked for, in milliseconds.
+    #[derive(Default)]
+    struct Readings(Mutex<VecDeque<u64>>);
+
+    impl BootTime for Readings {
+        fn since_boot(&self) -> Duration {
+            Duration::from_millis(self.0.lock().unwrap().pop_front().unwrap())
+        }
+    }
+
+    #[tokio::test]
+    async fn who_has_expired_is_dead_by_a_quick_answer_alone() {
+        let (hand, boot) = (Arc::new(Hand::default()), Arc::new(Readings::default()));
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::with_clock(hand.clone()));
+        let id = WorkerId(uuid::Uuid::from_u128(1));
+        let row = WorkerRow {
+            id,
+            tenant: TenantId::DEFAULT,
+            host: String::new(),
+            pid: 0,
+            version: String::new(),
+            lanes: vec![Lane::A],
+            slots: 1,
+            labels: std::collections::BTreeMap::new(),
+            started_at: Micros(0),
+            draining: false,
+        };
+        store.register_worker(&row, Some(Duration::from_secs(1))).await.unwrap();
+        let leases = Leases::new(store, boot.clone(), Duration::from_secs(10));
+        let mut all = Vec::new();
+        for (now, sent, heard) in [(500, 500, 501), (1_400, 1_000, 1_900), (2_000, 2_000, 2_001)] {
+            hand.0.store(now, Ordering::Relaxed);
+            boot.0.lock().unwrap().extend([sent, heard]);
+            all.push(leases.dead().await.unwrap());
+        }
+        assert_eq!(all, [vec![], vec![], vec![id]]);
+    }
 
     fn look(seen: &mut Seen, server: i64, now: i64, sent: u64, heard: u64) -> bool {
         let expired = ExpiredWorkers { now: Micros(now * 1_000), server, workers: Vec::new() };
