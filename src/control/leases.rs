@@ -57,15 +57,7 @@ impl Liveness for Leases {
         let expired = self.store.expired_workers(SLICE).await?;
         let heard = self.boot.since_boot();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(why) = seen.change(&expired, (sent, heard), self.lease) {
-            seen.wait_until = heard + self.lease;
-            tracing::warn!(why, wait = ?self.lease, "runs of dead workers are taken back only after one lease");
-        }
-        let took_long = seen.takes_long(heard.saturating_sub(sent));
-        if heard < seen.wait_until || took_long {
-            return Ok(Vec::new());
-        }
-        Ok(expired.workers)
+        Ok(seen.dead(expired, (sent, heard), self.lease))
     }
 }
 
@@ -88,6 +80,16 @@ struct Look {
 }
 
 impl Seen {
+    /// Who of those whose leases have run out is dead.
+    fn dead(&mut self, expired: ExpiredWorkers, (sent, heard): (Duration, Duration), lease: Duration) -> Vec<WorkerId> {
+        if let Some(why) = self.change(&expired, (sent, heard), lease) {
+            self.wait_until = heard + lease;
+            tracing::warn!(why, wait = ?lease, "runs of dead workers are taken back only after one lease");
+        }
+        let took_long = self.takes_long(heard.saturating_sub(sent));
+        if heard < self.wait_until || took_long { Vec::new() } else { expired.workers }
+    }
+
     fn takes_long(&mut self, took: Duration) -> bool {
         let usual = self.usual.unwrap_or(took);
         // What stays slow becomes usual after a few turns; what is quick is so at once.
@@ -138,64 +140,22 @@ fn micros(span: Duration) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        collections::VecDeque,
-        sync::atomic::{AtomicI64, Ordering},
-    };
-
     use super::*;
-    use crate::{
-        model::{Lane, Micros, TenantId},
-        ports::{Clock, WorkerRow},
-        store::MemoryStore,
-    };
+    use crate::model::Micros;
 
-    /// The clock of the store, in milliseconds.
-    #[derive(Default)]
-    struct Hand(AtomicI64);
-
-    impl Clock for Hand {
-        fn now(&self) -> Micros {
-            Micros(self.0.load(Ordering::Relaxed) * 1_000)
-        }
-    }
-
-    /// What the time since boot is each time that it is asked for, in milliseconds.
-    #[derive(Default)]
-    struct Readings(Mutex<VecDeque<u64>>);
-
-    impl BootTime for Readings {
-        fn since_boot(&self) -> Duration {
-            Duration::from_millis(self.0.lock().unwrap().pop_front().unwrap())
-        }
-    }
-
-    #[tokio::test]
-    async fn who_has_expired_is_dead_by_a_quick_answer_alone() {
-        let (hand, boot) = (Arc::new(Hand::default()), Arc::new(Readings::default()));
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::with_clock(hand.clone()));
-        let id = WorkerId(uuid::Uuid::from_u128(1));
-        let row = WorkerRow {
-            id,
-            tenant: TenantId::DEFAULT,
-            host: String::new(),
-            pid: 0,
-            version: String::new(),
-            lanes: vec![Lane::A],
-            slots: 1,
-            labels: std::collections::BTreeMap::new(),
-            started_at: Micros(0),
-            draining: false,
+    #[test]
+    fn who_has_expired_is_dead_by_a_quick_answer_alone() {
+        let worker = WorkerId(uuid::Uuid::from_u128(1));
+        let mut seen = Seen::default();
+        let mut dead = |now: i64, sent: u64, heard: u64| {
+            let expired = ExpiredWorkers { now: Micros(now * 1_000), server: 1, workers: vec![worker] };
+            seen.dead(expired, (Duration::from_millis(sent), Duration::from_millis(heard)), Duration::from_secs(3))
         };
-        store.register_worker(&row, Some(Duration::from_secs(1))).await.unwrap();
-        let leases = Leases::new(store, boot.clone(), Duration::from_secs(10));
-        let mut all = Vec::new();
-        for (now, sent, heard) in [(500, 500, 501), (1_400, 1_000, 1_900), (2_000, 2_000, 2_001)] {
-            hand.0.store(now, Ordering::Relaxed);
-            boot.0.lock().unwrap().extend([sent, heard]);
-            all.push(leases.dead().await.unwrap());
-        }
-        assert_eq!(all, [vec![], vec![], vec![id]]);
+        assert_eq!(dead(500, 500, 501), [worker]);
+        assert_eq!(dead(1_400, 1_000, 1_900), [], "by an answer that took long");
+        assert_eq!(dead(2_000, 2_000, 2_001), [worker]);
+        assert_eq!(dead(3_000, 2_500, 2_501), [], "by a clock that was set");
+        assert_eq!(dead(6_000, 5_500, 5_501), [worker], "a lease later");
     }
 
     fn look(seen: &mut Seen, server: i64, now: i64, sent: u64, heard: u64) -> bool {
