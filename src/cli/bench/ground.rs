@@ -1,6 +1,7 @@
 //! Where a workload of steps keeps its rows: a SQLite file of its own, or a database of its own on a server.
 
 use std::{
+    io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -56,22 +57,34 @@ impl Ground {
         })
     }
 
-    /// How long each of `n` commits of one row takes, one after another.
-    pub async fn floors(&self, n: usize) -> Result<Vec<Duration>, BenchError> {
+    /// The least that a step can cost, `n` times: `process`, if the step has one, which says how long it took, and then
+    /// a commit of one row.
+    pub async fn floors(
+        &self,
+        n: usize,
+        process: Option<fn() -> io::Result<Duration>>,
+    ) -> Result<Vec<Duration>, BenchError> {
+        let process = || process.map_or(Ok(Duration::ZERO), |process| process());
+        let mut floors = Vec::with_capacity(n);
         match self {
             Ground::File(file) => {
                 let store = SqliteStore::open(file).await?;
-                let floors = store.one_row_commit_floor(n).await;
+                store.one_row_commit().await?;
+                for _ in 0..n {
+                    floors.push(process()? + store.one_row_commit().await?);
+                }
                 store.close().await?;
-                Ok(floors?)
             }
             Ground::Database(database) => {
                 let mut schema = PgSchema::open(&database.config).await?;
-                let floors = schema.one_row_commit_floor(n).await;
+                schema.one_row_commit().await?;
+                for _ in 0..n {
+                    floors.push(process()? + schema.one_row_commit().await?);
+                }
                 schema.close().await;
-                Ok(floors?)
             }
         }
+        Ok(floors)
     }
 
     /// What the server has done for the place so far, where there is a server; nobody may have it open.

@@ -114,8 +114,10 @@ pub struct Report {
     pub p95_ms: Option<f64>,
     pub p99_ms: Option<f64>,
     pub steps_per_s: Option<f64>,
-    /// One durable one-row commit; for `spawn` that and one process.
+    /// One durable one-row commit; for `spawn` one process and then that, in turn, as a chain has them.
     pub floor_ms: Option<f64>,
+    /// For `spawn`, the same two, but each in a loop of its own, which finds the caches warm: less than a chain can take.
+    pub floor_apart_ms: Option<f64>,
     /// `median_ms` over as many floors as the workload has steps (and one more for the end of a chain).
     pub ratio: Option<f64>,
     /// What a step cost the server, runs and their beginnings and ends included.
@@ -165,8 +167,10 @@ impl Report {
                 step.statements, step.commits, step.rows_written, step.wal_bytes
             )
         });
+        let apart =
+            self.floor_apart_ms.map_or(String::new(), |apart| format!(" ({apart} ms each in a loop of its own)"));
         format!(
-            "{} on {}{}, {} samples\n  median {}  p95 {}  p99 {}\n  steps per second {}\n  floor {}  ratio {}{per_step}\n  recorded: {} steps, {} events",
+            "{} on {}{}, {} samples\n  median {}  p95 {}  p99 {}\n  steps per second {}\n  floor {}{apart}  ratio {}{per_step}\n  recorded: {} steps, {} events",
             self.workload,
             self.store,
             if self.redis { " and Redis" } else { "" },

@@ -54,7 +54,8 @@ pub(super) async fn measure(
     let slots = if kind == Kind::Throughput { 256 } else { 4 };
     let plan = Arc::new(plan(kind, args)?);
     let steps = plan.steps.len();
-    let mut floors = ground.floors(FLOOR).await?;
+    let process = (kind == Kind::Spawn).then_some(floor::spawn as fn() -> _);
+    let mut floors = ground.floors(FLOOR, process).await?;
     let before = ground.counts().await?;
     let rows = ground.open().await?;
     let mut rig = Rig::start(dir, &rows, deps, slots, redis)?;
@@ -65,15 +66,15 @@ pub(super) async fn measure(
     let statements = rows.statements();
     rows.close().await?;
     let after = ground.counts().await?;
-    floors.extend(ground.floors(FLOOR).await?);
+    floors.extend(ground.floors(FLOOR, process).await?);
     let runs = 1 + samples.len() * if kind == Kind::Throughput { RUNS } else { 1 };
     let rows = ground.open().await?;
     let (steps_recorded, events_recorded) = recorded(&*rows.store(), runs, steps).await?;
     rows.close().await?;
 
-    let commit = median(&floors).unwrap_or_default();
+    let floor = median(&floors).unwrap_or_default();
     let middle = median(&samples).unwrap_or_default();
-    let (floor_ms, ratio) = against_the_floor(kind, commit, middle, steps)?;
+    let apart = if kind == Kind::Spawn { Some(apart(ground).await?) } else { None };
     let per_second = match kind {
         Kind::Throughput => Some((RUNS * steps) as f64 / (middle / 1_000.0)),
         Kind::Pickup => None,
@@ -89,24 +90,29 @@ pub(super) async fn measure(
         p95_ms: percentile(&samples, 0.95).map(rounded),
         p99_ms: percentile(&samples, 0.99).map(rounded),
         steps_per_s: per_second.map(f64::round),
-        floor_ms: Some(rounded(floor_ms)),
-        ratio: ratio.map(rounded),
+        floor_ms: Some(rounded(floor)),
+        floor_apart_ms: apart.map(rounded),
+        ratio: floors_of(kind, steps).map(|floors| rounded(middle / (floor * floors))),
         per_step: PerStep::between(before, after, statements, steps_recorded),
         steps_recorded,
         events_recorded,
     })
 }
 
-/// The floor of a workload, in milliseconds, and how often it goes into the median: `commit` is a durable row.
-fn against_the_floor(kind: Kind, commit: f64, middle: f64, steps: usize) -> Result<(f64, Option<f64>), BenchError> {
-    Ok(match kind {
-        Kind::Chain => (commit, Some(middle / (commit * (steps + 1) as f64))),
-        Kind::Spawn => {
-            let one = floor::spawn(FLOOR)? + commit;
-            (one, Some(middle / (one * steps as f64)))
-        }
-        _ => (commit, None),
-    })
+/// How many floors a workload is compared with: its steps, and the end of a chain.
+fn floors_of(kind: Kind, steps: usize) -> Option<f64> {
+    match kind {
+        Kind::Chain => Some((steps + 1) as f64),
+        Kind::Spawn => Some(steps as f64),
+        _ => None,
+    }
+}
+
+/// A process and a commit, each with others of its kind.
+async fn apart(ground: &Ground) -> Result<f64, BenchError> {
+    let commits = ground.floors(FLOOR, None).await?;
+    let spawns = (0..FLOOR).map(|_| floor::spawn()).collect::<Result<Vec<_>, _>>()?;
+    Ok(median(&commits).unwrap_or_default() + median(&spawns).unwrap_or_default())
 }
 
 async fn sample(kind: Kind, args: &Options, rig: &mut Rig, plan: &Arc<Plan>) -> Result<Vec<Duration>, BenchError> {

@@ -69,16 +69,12 @@ impl Writer {
         }
     }
 
-    /// How long each of `n` durable commits of one row takes, statement and sync.
-    pub(super) async fn floor(&self, sql: &'static str, n: usize) -> Result<Vec<Duration>, sqlx::Error> {
+    /// How long a durable statement without arguments takes, sync included.
+    pub(super) async fn timed(&self, sql: &'static str) -> Result<Duration, sqlx::Error> {
         let mut state = self.0.lock().await;
-        let mut durations = Vec::with_capacity(n);
-        for _ in 0..n {
-            let begin = Instant::now();
-            state.run(sql, SqliteArguments::default()).await?;
-            durations.push(begin.elapsed());
-        }
-        Ok(durations)
+        let began = Instant::now();
+        state.run(sql, SqliteArguments::default()).await?;
+        Ok(began.elapsed())
     }
 
     pub(super) async fn limit_pages(&self, pages: u32) -> Result<(), sqlx::Error> {

@@ -180,4 +180,8 @@ fn a_relative_folder_is_as_good_as_an_absolute_one() {
     let ended = super::world::ended(world.command(arguments).current_dir(&place).output().unwrap());
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert_eq!(std::fs::read_dir(place.join("here")).unwrap().count(), 0);
+    let report: Value = serde_json::from_str(&ended.stdout).unwrap();
+    let (median, floor, ratio) = (figure(&report, "median_ms"), figure(&report, "floor_ms"), figure(&report, "ratio"));
+    assert!((median / (2.0 * floor) - ratio).abs() < 0.01, "two steps, two floors: {report}");
+    figure(&report, "floor_apart_ms");
 }

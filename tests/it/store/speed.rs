@@ -62,7 +62,7 @@ async fn one_by_one(store: &SqliteStore) {
     let mut row = owned(store, 1, 1).await.remove(0);
     let (mut floors, mut singles) = (Vec::new(), Vec::new());
     for _ in 0..2_000 {
-        floors.extend(store.one_row_commit_floor(1).await.unwrap());
+        floors.push(store.one_row_commit().await.unwrap());
         let batch = [one_step(&row)];
         let begin = Instant::now();
         assert_eq!(store.commit(&batch).await.unwrap(), [CommitAnswer::Committed]);
