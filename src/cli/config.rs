@@ -2,6 +2,7 @@
 //!
 //! The only reader of environment variables. What a command needs is passed to it by part.
 
+mod mistaken;
 mod redis;
 
 use std::{
@@ -42,6 +43,8 @@ pub struct Config {
     pub actor: String,
     /// Whether a browser could show something.
     pub has_display: bool,
+    /// Pairs of a variable that is set and not read, and of the one that was probably meant.
+    pub mistaken: Vec<(String, String)>,
 }
 
 /// Where the rows of a fleet are.
@@ -230,6 +233,7 @@ impl Config {
             actor: variables.text("USER").or(variables.text("LOGNAME")).unwrap_or("unknown").to_owned(),
             has_display: cfg!(target_os = "macos")
                 || variables.text("DISPLAY").or(variables.text("WAYLAND_DISPLAY")).is_some(),
+            mistaken: mistaken::mistaken(variables),
         })
     }
 }
@@ -246,10 +250,12 @@ impl Variables {
 
     /// A variable that is set, not empty and UTF-8.
     fn text(&self, name: &str) -> Option<&str> {
+        debug_assert!(mistaken::is_setting(name), "{name} is missing in the list of settings");
         self.0.get(name).and_then(|value| value.to_str()).filter(|value| !value.is_empty())
     }
 
     fn path(&self, name: &str) -> Option<PathBuf> {
+        debug_assert!(mistaken::is_setting(name), "{name} is missing in the list of settings");
         self.0.get(name).filter(|value| !value.is_empty()).map(PathBuf::from)
     }
 }

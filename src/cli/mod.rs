@@ -241,6 +241,9 @@ fn run_with(arguments: &[OsString]) -> u8 {
     .and_then(|config| {
         cli.command.check_server(cli.server.is_some())?;
         start::logging(&config.log)?;
+        for (name, meant) in &config.mistaken {
+            tracing::warn!("{name} is not read; {meant} is what sets that");
+        }
         let context = Context { config, out: out.clone() };
         cli.command.execute(&context)
     });

@@ -111,7 +111,8 @@ impl RunFolder {
             }
             (Begins::Elsewhere, _) => Err(Failure::permanent(
                 "WORKSPACE_LOST",
-                "the working folder with what earlier steps left is on another machine, which did not store it",
+                "the working folder with what earlier steps left is on another machine, which did not store it; start \
+                 a new run, and give steps that need no such files `workspace: none`",
             )),
         }
     }

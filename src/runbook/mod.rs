@@ -20,7 +20,7 @@ mod template;
 
 pub use catalog::{Action, Catalog};
 pub use compile::{Compiled, compile, compile_with_files, diagnose, name_of};
-pub use diagnostic::{Code, Diagnostic, Severity};
+pub use diagnostic::{Code, Diagnostic, Severity, closest};
 pub use explain::{UnknownPath, explain};
 pub use expr::{Expr, ExprError, Mention, References, Scope, StatusFunction};
 pub use files::{

@@ -78,6 +78,16 @@ fn a_missing_secret_says_what_to_set() {
     assert!(run.code == Some(1) && run.stdout.contains("OPSROOM_SECRET_API_KEY"), "{run:?}");
 }
 
+#[test]
+fn a_variable_with_another_tools_name_is_told_of() {
+    let world = World::new();
+    let output =
+        world.command(["runs"]).env("OPSROOM_TOKEN", "c4n4ry").env("OPSROOM_SECRET_TOKEN", "x").output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && told.contains("OPSROOM_TOKEN is not read; OPSROOM_KEY"), "{told}");
+    assert!(!told.contains("c4n4ry") && !told.contains("OPSROOM_SECRET_TOKEN"), "{told}");
+}
+
 fn files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
