@@ -30,9 +30,12 @@ pub(super) async fn runs(
     runs.iter().try_for_each(check::new_run)?;
     let named: BTreeSet<(SessionId, TenantId)> =
         runs.iter().filter_map(|run| run.session.map(|session| (session, run.tenant))).collect();
-    let arguments = arguments_of(runs, &named, idempotency)?;
+    let (sql, arguments) = match runs {
+        [run] if is_alone(run) && idempotency.is_none() => (include_str!("queries/create_alone.sql"), alone(run)?),
+        many => (include_str!("queries/create_runs.sql"), arguments_of(many, &named, idempotency)?),
+    };
     for _ in 0..PATIENCE {
-        let sent = store.link.send(include_str!("queries/create_runs.sql"), arguments.clone()).await;
+        let sent = store.link.send(sql, arguments.clone()).await;
         match sent.rows {
             Ok(rows) if !rows.is_empty() => return Ok(Creation::Created),
             Ok(_) => {}
@@ -65,6 +68,40 @@ async fn are_there(store: &PgStore, runs: &[NewRun]) -> Result<bool, StoreError>
     let rows = store.rows(include_str!("queries/are_there.sql"), arguments).await?;
     let count: i64 = scalar(&rows)?.unwrap_or(0);
     Ok(usize::try_from(count).is_ok_and(|count| count == runs.len()))
+}
+
+/// Whether only its own two rows are to be written.
+fn is_alone(run: &NewRun) -> bool {
+    run.session.is_none() && run.labels.is_empty() && run.opening.is_empty()
+}
+
+/// The arguments of `create_alone.sql`, in its order.
+fn alone(run: &NewRun) -> Result<PgArguments, StoreError> {
+    let birth = run.birth();
+    Ok(arguments!(
+        run.id.0,
+        run.tenant.0,
+        run.lane.as_str(),
+        run.priority,
+        birth.status.as_str(),
+        birth.waiting_on.map(WaitingOn::as_str),
+        birth.claimable,
+        birth.epoch.0,
+        run.claimed_by.map(|worker| worker.0),
+        run.claimed_by.map(|_| At(run.created_at)),
+        At(run.created_at),
+        number(birth.sequence_head),
+        At(birth.stamp_head),
+        birth.started_at.map(At),
+        stored(&run.runbook),
+        run.plan.0.to_vec(),
+        i64::from(run.steps_total),
+        stored(&run.trigger.kind),
+        stored(&run.trigger.actor),
+        arguments::json(&run.labels),
+        arguments::json(&run.params),
+        run.runbook_version.map(i64::from),
+    ))
 }
 
 /// The arguments of `create_runs.sql`, in its order.

@@ -10,7 +10,7 @@ use super::{exec, number};
 use crate::servers::{TestDatabase, migrated_database};
 
 /// A statement, and the indexes that its plan must use.
-const HOT: [(&str, &str, &[&str]); 16] = [
+const HOT: [(&str, &str, &[&str]); 17] = [
     ("claim", include_str!("../../../../src/store/postgres/queries/claim.sql"), &["idx_runs_claimable", "pk_runs"]),
     ("commit_alone", include_str!("../../../../src/store/postgres/queries/commit_alone.sql"), &["uq_runs_id"]),
     ("commit_running", include_str!("../../../../src/store/postgres/queries/commit_running.sql"), &["uq_runs_id"]),
@@ -26,6 +26,7 @@ const HOT: [(&str, &str, &[&str]); 16] = [
     ("record_archives", include_str!("../../../../src/store/postgres/queries/record_archives.sql"), &["uq_runs_id"]),
     ("runs", include_str!("../../../../src/store/postgres/queries/runs.sql"), &["uq_runs_id", "pk_run_inputs"]),
     ("events", include_str!("../../../../src/store/postgres/queries/events.sql"), &["pk_run_events", "uq_runs_id"]),
+    ("create_alone", include_str!("../../../../src/store/postgres/queries/create_alone.sql"), &[]),
     ("create_runs", include_str!("../../../../src/store/postgres/queries/create_runs.sql"), &["idx_sessions_open"]),
 ];
 
