@@ -1,9 +1,12 @@
 //! Working folders below the data folder.
 
+mod spares;
+
 use std::{
     collections::HashSet,
+    ffi::{OsStr, OsString},
     fs, io,
-    os::unix::fs::DirBuilderExt,
+    os::unix::{ffi::OsStrExt as _, fs::DirBuilderExt},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -12,8 +15,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use rustix::fs::{Dir, DirEntry, Mode, OFlags};
+use rustix::{
+    fs::{Dir, DirEntry, Mode, OFlags},
+    io::Errno,
+};
 
+use self::spares::Spares;
 use crate::{
     model::RunId,
     ports::{ARTIFACTS, Workspaces},
@@ -24,6 +31,9 @@ const KEPT: Duration = Duration::from_hours(24);
 
 /// So many unused scratch folders are kept at most, of all runs together.
 const FREE: usize = 64;
+
+/// Folders of so many ended runs are kept for others at most.
+const SPARES: usize = 64;
 
 /// The folders are for their owner only.
 const MODE: u32 = 0o700;
@@ -36,6 +46,7 @@ const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOF
 /// An attempt that succeeds and leaves nothing behind, as most do, hands its scratch folder on to the run's next one:
 /// making and removing two folders takes some 0.2 ms, and the journal has to carry them. Whoever was told that it left
 /// nothing has had the folder looked at; that is remembered until the folder is handed on or removed. Clones share it.
+/// Of a run that leaves nothing behind, a process that stays keeps the folders for the next run ([`spares`]).
 #[derive(Debug, Clone)]
 pub struct FolderWorkspaces {
     runs: PathBuf,
@@ -43,6 +54,15 @@ pub struct FolderWorkspaces {
     free: Arc<Mutex<Vec<(RunId, PathBuf)>>>,
     untouched: Arc<Mutex<HashSet<PathBuf>>>,
     made: Arc<AtomicU64>,
+    spares: Option<Arc<Kept>>,
+}
+
+/// Folders of runs that have ended.
+#[derive(Debug)]
+struct Kept {
+    runs: Spares<()>,
+    /// Each with the one folder in it.
+    scratch: Spares<OsString>,
 }
 
 impl FolderWorkspaces {
@@ -53,7 +73,16 @@ impl FolderWorkspaces {
             free: Arc::default(),
             untouched: Arc::default(),
             made: Arc::default(),
+            spares: None,
         }
+    }
+
+    /// Keeps folders of runs that have ended for runs to come, as a process does that many runs come to.
+    pub fn with_spares(data: &Path) -> FolderWorkspaces {
+        let workspaces = FolderWorkspaces::new(data);
+        let runs = Spares::new(workspaces.runs.clone(), SPARES);
+        let scratch = Spares::new(workspaces.scratch.clone(), SPARES);
+        FolderWorkspaces { spares: Some(Arc::new(Kept { runs, scratch })), ..workspaces }
     }
 
     fn free(&self) -> MutexGuard<'_, Vec<(RunId, PathBuf)>> {
@@ -70,9 +99,34 @@ impl FolderWorkspaces {
         Some(free.remove(last).1)
     }
 
+    /// The folder of a run that was not there, made from that of another run.
+    fn take_spare(&self, folder: &Path) -> bool {
+        self.spares.as_ref().is_some_and(|spares| spares.runs.take(folder).is_some())
+    }
+
+    /// Whether the scratch folders of a run that has ended were kept, the first of `free` with its parent.
+    fn keep_scratch(&self, parent: &Path, free: &[PathBuf]) -> bool {
+        let (Some(spares), [first, others @ ..]) = (&self.spares, free) else { return false };
+        for other in others {
+            let _ = fs::remove_dir_all(other);
+        }
+        let Some(name) = first.file_name() else { return false };
+        holds_only(parent, name).unwrap_or(false) && spares.scratch.keep(parent, name.to_owned())
+    }
+
+    /// Whether the folder of a run that has ended was kept.
+    fn keep_run(&self, folder: &Path) -> bool {
+        let Some(spares) = &self.spares else { return false };
+        let is_empty =
+            || Dir::new(rustix::fs::open(folder, FOLDER, Mode::empty())?).and_then(|it| is_empty(it, is_bare));
+        is_empty().unwrap_or(false) && spares.runs.keep(folder, ())
+    }
+
     /// Removes kept folders older than a day; called at start-up. Answers how many.
     #[expect(clippy::disallowed_methods, reason = "compares with the times of files, which are the system clock's")]
     pub fn tidy(&self) -> io::Result<usize> {
+        spares::tidy(&self.runs, KEPT)?;
+        spares::tidy(&self.scratch, KEPT)?;
         let Ok(entries) = fs::read_dir(&self.runs) else { return Ok(0) };
         let now = SystemTime::now();
         let mut removed = 0;
@@ -91,24 +145,62 @@ impl FolderWorkspaces {
 /// Whether an attempt has left the folder as it might have got it. Asked after every attempt, hence by descriptors: each
 /// path is walked once.
 fn is_unused(folder: &Path) -> rustix::io::Result<bool> {
+    has_no_more_than_artifacts(Dir::new(rustix::fs::open(folder, FOLDER, Mode::empty())?)?, is_ours)
+}
+
+/// Whether an attempt's folder `name`, unused, is all that is in the folder, and all are bare.
+fn holds_only(folder: &Path, name: &OsStr) -> rustix::io::Result<bool> {
     let mut folder = Dir::new(rustix::fs::open(folder, FOLDER, Mode::empty())?)?;
-    if !is_ours(&folder)? {
+    let attempt = Dir::new(rustix::fs::openat(folder.fd()?, name, FOLDER, Mode::empty())?)?;
+    if !is_bare(&folder)? || !has_no_more_than_artifacts(attempt, is_bare)? {
         return Ok(false);
     }
     while let Some(entry) = next_in(&mut folder)? {
-        if entry.file_name().to_bytes() != ARTIFACTS.as_bytes() {
-            return Ok(false);
-        }
-        let mut artifacts = Dir::new(rustix::fs::openat(folder.fd()?, entry.file_name(), FOLDER, Mode::empty())?)?;
-        if !is_ours(&artifacts)? || next_in(&mut artifacts)?.is_some() {
+        if entry.file_name().to_bytes() != name.as_bytes() {
             return Ok(false);
         }
     }
     Ok(true)
 }
 
+fn has_no_more_than_artifacts(mut folder: Dir, is_as_made: Look) -> rustix::io::Result<bool> {
+    if !is_as_made(&folder)? {
+        return Ok(false);
+    }
+    while let Some(entry) = next_in(&mut folder)? {
+        if entry.file_name().to_bytes() != ARTIFACTS.as_bytes() {
+            return Ok(false);
+        }
+        let artifacts = rustix::fs::openat(folder.fd()?, entry.file_name(), FOLDER, Mode::empty())?;
+        if !is_empty(Dir::new(artifacts)?, is_as_made)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn is_empty(mut folder: Dir, is_as_made: Look) -> rustix::io::Result<bool> {
+    Ok(is_as_made(&folder)? && next_in(&mut folder)?.is_none())
+}
+
+/// Whether a folder is what it was when it was made, apart from what is in it.
+type Look = fn(&Dir) -> rustix::io::Result<bool>;
+
+/// For the same run.
 fn is_ours(folder: &Dir) -> rustix::io::Result<bool> {
     Ok(Mode::from_raw_mode(folder.stat()?.st_mode) == Mode::RWXU)
+}
+
+/// For another run, which may be somebody else's: it has no attributes either, as a default ACL, which what is made in
+/// the folder would inherit. The system's own labels do not count.
+fn is_bare(folder: &Dir) -> rustix::io::Result<bool> {
+    let mut names = [0; 1024];
+    let length = match rustix::fs::flistxattr(folder.fd()?, &mut names) {
+        Err(Errno::NOTSUP) => 0,
+        length => length?,
+    };
+    let mut names = names[..length].split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    Ok(is_ours(folder)? && names.all(|name| name.starts_with(b"security.")))
 }
 
 fn next_in(folder: &mut Dir) -> rustix::io::Result<Option<DirEntry>> {
@@ -123,6 +215,9 @@ fn kept_marker(folder: &Path) -> PathBuf {
 impl Workspaces for FolderWorkspaces {
     fn open(&self, run: RunId) -> io::Result<PathBuf> {
         let folder = self.runs.join(run.to_string());
+        if folder.is_dir() || self.take_spare(&folder) {
+            return Ok(folder);
+        }
         let mut builder = fs::DirBuilder::new();
         match builder.mode(MODE).create(&folder) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -138,6 +233,11 @@ impl Workspaces for FolderWorkspaces {
             return Ok(folder);
         }
         let parent = self.scratch.join(run.to_string());
+        if let Some(spares) = self.spares.as_ref().filter(|_| !parent.exists())
+            && let Some(name) = spares.scratch.take(&parent)
+        {
+            return Ok(parent.join(name));
+        }
         let mut builder = fs::DirBuilder::new();
         builder.mode(MODE).recursive(true).create(&parent)?;
         builder.recursive(false);
@@ -205,13 +305,20 @@ impl Workspaces for FolderWorkspaces {
     }
 
     fn close(&self, run: RunId, keep: bool) {
-        self.free().retain(|(owner, _)| *owner != run);
+        let free: Vec<PathBuf> = self.free().extract_if(.., |(owner, _)| *owner == run).map(|(_, path)| path).collect();
         let scratch = self.scratch.join(run.to_string());
         self.untouched().retain(|folder| !folder.starts_with(&scratch));
-        let _ = fs::remove_dir_all(scratch);
+        if !self.keep_scratch(&scratch, &free) {
+            let _ = fs::remove_dir_all(scratch);
+        }
         let folder = self.runs.join(run.to_string());
-        let done =
-            if keep && folder.is_dir() { fs::write(kept_marker(&folder), "") } else { fs::remove_dir_all(&folder) };
+        let done = if keep && folder.is_dir() {
+            fs::write(kept_marker(&folder), "")
+        } else if self.keep_run(&folder) {
+            Ok(())
+        } else {
+            fs::remove_dir_all(&folder)
+        };
         if let Err(error) = done
             && error.kind() != io::ErrorKind::NotFound
         {
@@ -222,7 +329,7 @@ impl Workspaces for FolderWorkspaces {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
     use super::*;
 
@@ -306,6 +413,63 @@ mod tests {
         assert!(!folder.exists());
         assert!(!workspaces.is_untouched(&folder), "it is gone");
         assert!(workspaces.untouched().is_empty());
+    }
+
+    #[test]
+    fn folders_of_a_run_become_those_of_the_next_only_as_they_were_made() {
+        let data = tempfile::tempdir().unwrap();
+        let workspaces = FolderWorkspaces::with_spares(data.path());
+        let inodes = |folders: [&Path; 3]| folders.map(|folder| fs::metadata(folder).unwrap().ino());
+        let mut number = 0;
+        // One run with two attempts at a time; then what it leaves is changed.
+        let mut run = |change: Change, keep: bool| {
+            number += 1;
+            let id = RunId(uuid::Uuid::from_u128(number));
+            let (folder, attempt) = (workspaces.open(id).unwrap(), workspaces.scratch(id).unwrap());
+            let second = workspaces.scratch(id).unwrap();
+            assert_eq!(workspaces.open(id).unwrap(), folder);
+            assert!(folder.ends_with(id.to_string()) && attempt.parent().unwrap().ends_with(id.to_string()));
+            assert!(is_unused(&attempt).unwrap() && is_unused(&second).unwrap() && workspaces.is_empty(id));
+            let made = inodes([&folder, attempt.parent().unwrap(), &attempt]);
+            for scratch in [attempt.clone(), second] {
+                workspaces.hand_on_scratch(id, scratch);
+            }
+            change(&folder).unwrap();
+            change(&attempt).unwrap();
+            workspaces.close(id, keep);
+            assert_eq!(workspaces.runs().unwrap(), []);
+            (made, [folder.exists(), attempt.parent().unwrap().exists()])
+        };
+        let nothing: Change = |_| Ok(());
+        let first = run(nothing, false);
+        assert_eq!(run(nothing, false), first, "the same folders under other names");
+        let (kept, exist) = run(nothing, true);
+        assert_eq!((kept, exist), (first.0, [true, false]), "the folder of a run that failed is for people");
+        let changes: [Change; 4] = [
+            |folder| fs::write(folder.join("file"), ""),
+            |folder| fs::create_dir(folder.join("folder")),
+            |folder| fs::set_permissions(folder, fs::Permissions::from_mode(0o770)),
+            |folder| {
+                let attribute = rustix::fs::setxattr(folder, "user.note", b"x", rustix::fs::XattrFlags::empty());
+                attribute.or_else(|error| {
+                    if error == Errno::NOTSUP { fs::write(folder.join("file"), "") } else { Err(error.into()) }
+                })
+            },
+        ];
+        for (number, change) in changes.into_iter().enumerate() {
+            let (_, exist) = run(change, false);
+            assert_eq!((exist, spares(data.path())), ([false, false], 0), "change {number}");
+        }
+        run(nothing, false);
+        assert_eq!(spares(data.path()), 2);
+        drop(workspaces);
+        assert_eq!(spares(data.path()), 0);
+    }
+
+    fn spares(data: &Path) -> usize {
+        let count = |folder| fs::read_dir(data.join(folder)).unwrap();
+        let names = ["workspaces", "scratch"].into_iter().flat_map(count).map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name.as_bytes().starts_with(b".spare-")).count()
     }
 
     #[test]

@@ -56,7 +56,7 @@ pub fn execute(context: &Context, kind: Kind, options: &Options) -> Result<u8, F
         let deps = Deps {
             processes: processes.clone(),
             artifacts: Arc::new(artifacts),
-            workspaces: Arc::new(FolderWorkspaces::new(&dir)),
+            workspaces: Arc::new(FolderWorkspaces::with_spares(&dir)),
             base_env: config.processes.base_env.clone(),
             http: Arc::new(config.http.to_config()),
         };

@@ -1,6 +1,6 @@
 //! Starting: what nobody else may have, the instance, the worker with its lanes, the loops, the server.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -22,7 +22,7 @@ use crate::{
     },
     control::Handoff,
     http::{self, access::Access, metrics::Metrics, server},
-    system::UpLock,
+    system::{FolderWorkspaces, UpLock},
 };
 
 /// How long the first look at the runbooks may hold up the start.
@@ -95,6 +95,8 @@ pub async fn start(context: &Context, parts: &Parts) -> Result<Started, Fault> {
     instance.world.limits.patient = true;
     // A scheduler wakes them; whoever is there until nothing is left stays for what waits.
     instance.world.limits.is_woken = !parts.until_idle;
+    // One run follows another: they need not make their folders each time.
+    instance.world.workspaces = Arc::new(FolderWorkspaces::with_spares(&config.data.folder));
     let mut started = build(config, parts, instance, (lock, door)).await?;
     // Whoever is told where the server is wants to run something. A large folder is looked at in the background.
     let known = started.known.wait_for(|known| *known);

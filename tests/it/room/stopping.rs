@@ -65,6 +65,30 @@ fn a_killed_server_does_not_hold_the_folder() {
 }
 
 #[test]
+fn one_run_after_another_works_in_the_same_folder_under_its_own_name() {
+    let world = slow(0.0);
+    let text = "version: 1\nname: where\nsteps:\n  - id: a\n    run: stat -c '%i %w' . ; basename \"$PWD\"\n";
+    std::fs::write(world.path("runbooks/where.yaml"), text).unwrap();
+    let mut room = Room::on(world, &[]);
+    until("the runbook is known", || room.get("/v1/runbooks/where").status == 200);
+    let told = [(), ()].map(|()| {
+        let run = room.run("where");
+        assert_eq!(room.ended(&run)["status"], "succeeded");
+        let folder = room.data().join("workspaces").join(&run);
+        until("its folder is put away", || !folder.exists());
+        let log = room.get(&format!("/v1/runs/{run}/steps/a/log")).text();
+        let (made, name) = log.trim().split_once('\n').unwrap();
+        assert_eq!(name, run);
+        made.to_owned()
+    });
+    assert_eq!(told[0], told[1], "it was renamed, not made again");
+    assert_eq!(room.stop().code, Some(0));
+    for folder in ["workspaces", "scratch"] {
+        assert_eq!(std::fs::read_dir(room.data().join(folder)).unwrap().count(), 0, "{folder}");
+    }
+}
+
+#[test]
 fn a_stop_waits_for_what_is_under_way() {
     let mut room = Room::on(slow(2.0), &["--drain", "30s"]);
     let run = begin(&room);
