@@ -408,6 +408,23 @@ async fn statements_use_their_indexes() {
     }
 }
 
+/// SQLite makes a plan for the value of a LIMIT that is a bare parameter, and so prepares the statement anew each time that
+/// the parameter is bound (`sqlite3ExprIsInteger` in 3.51); of an expression it asks nothing.
+#[test]
+fn no_limit_is_a_bare_parameter() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store/sqlite/queries");
+    let mut limits = 0;
+    for folder in [folder.clone(), folder.join("list"), folder.join("deep")] {
+        for file in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_file())
+        {
+            let sql = std::fs::read_to_string(&file).unwrap();
+            limits += sql.matches("LIMIT +$").count();
+            assert!(!sql.contains("LIMIT $"), "write `LIMIT +$…` in {}", file.display());
+        }
+    }
+    assert!(limits > 30, "{limits}");
+}
+
 /// Every list takes its runs from an index in the order of their ids, and looks at no more than it needs to.
 #[tokio::test]
 async fn lists_use_their_indexes() {

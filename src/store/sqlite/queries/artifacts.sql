@@ -3,4 +3,4 @@ SELECT x.id, $1 AS run_id, x.tenant_id, x.step, x.name, x.kind, x.media_type, x.
 FROM artifacts AS x
 WHERE x.run_key = (SELECT key FROM runs WHERE id = $1) AND (x.name, x.step) > ($2, $3)
 ORDER BY x.name, x.step
-LIMIT $4;
+LIMIT +$4;

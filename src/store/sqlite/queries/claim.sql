@@ -4,7 +4,7 @@ UPDATE runs
 SET status = $5, waiting_on = NULL, claimable = 0, wake_at = NULL, claimed_by = $3, claimed_at = $4,
     heartbeat_at = $4, epoch = epoch + 1, version = version + 1
 WHERE key IN (
-    SELECT key FROM runs WHERE claimable AND lane = $1 ORDER BY priority DESC, created_at, id LIMIT $2
+    SELECT key FROM runs WHERE claimable AND lane = $1 ORDER BY priority DESC, created_at, id LIMIT +$2
 )
 RETURNING
     id, tenant_id, lane, priority, status, waiting_on, claimable, epoch, version, claimed_by, claimed_at,

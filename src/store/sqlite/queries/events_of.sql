@@ -8,4 +8,4 @@ FROM (
 )
 WHERE bytes - length(data) < $3
 ORDER BY place, sequence
-LIMIT $2;
+LIMIT +$2;

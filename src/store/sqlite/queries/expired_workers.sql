@@ -17,6 +17,6 @@ FROM (
         AND NOT EXISTS (SELECT 1 FROM workers WHERE workers.id = runs.claimed_by)
 )
 ORDER BY id
-LIMIT $1;
+LIMIT +$1;
 
 COMMIT;

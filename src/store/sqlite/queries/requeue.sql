@@ -7,6 +7,6 @@ WHERE key IN (
     SELECT key FROM runs
     WHERE claimed_by IN (SELECT unhex(value) FROM json_each($1)) AND ended_at IS NULL
     ORDER BY id
-    LIMIT $2
+    LIMIT +$2
 )
 RETURNING id, lane;

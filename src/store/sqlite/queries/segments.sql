@@ -2,4 +2,4 @@ SELECT first_sequence, last_sequence, artifact, position, size, digest, created_
 FROM event_segments
 WHERE run_key = (SELECT key FROM runs WHERE id = $1) AND last_sequence > $2
 ORDER BY first_sequence
-LIMIT $3;
+LIMIT +$3;

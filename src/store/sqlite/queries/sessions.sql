@@ -3,4 +3,4 @@ SELECT id, tenant_id, name, labels, created_at, created_by, archived_at
 FROM sessions
 WHERE tenant_id = $1 AND id <= $2
 ORDER BY id DESC
-LIMIT $3;
+LIMIT +$3;

@@ -7,7 +7,7 @@ WHERE key IN (
     SELECT key FROM runs
     WHERE claimed_by IN (SELECT unhex(value) FROM json_each($1)) AND ended_at IS NULL AND lane = $2
     ORDER BY id
-    LIMIT $3
+    LIMIT +$3
 )
 RETURNING
     id, tenant_id, lane, priority, status, waiting_on, claimable, epoch, version, claimed_by, claimed_at,

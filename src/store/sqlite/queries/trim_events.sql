@@ -7,7 +7,7 @@ WHERE rowid IN (
     FROM run_archives AS a CROSS JOIN run_events AS e ON e.run_key = a.run_key
     WHERE a.trimmed = 0 AND a.archived_at < $1
     ORDER BY a.archived_at, a.run_key, e.sequence
-    LIMIT $2
+    LIMIT +$2
 );
 
 SELECT 1 WHERE changes() = $2;
@@ -22,7 +22,7 @@ WHERE run_key IN (
         FROM run_archives
         WHERE trimmed = 0 AND archived_at < $1
         ORDER BY archived_at, run_key
-        LIMIT $2
+        LIMIT +$2
     ) AS a
     WHERE NOT EXISTS (SELECT 1 FROM run_events AS e WHERE e.run_key = a.run_key)
 );

@@ -6,4 +6,4 @@ WHERE NOT EXISTS (
     WHERE other.artifact = s.artifact AND runs.archived_at IS NULL
 )
 ORDER BY s.artifact
-LIMIT $1;
+LIMIT +$1;

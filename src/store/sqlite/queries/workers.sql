@@ -8,4 +8,4 @@ SELECT
 FROM workers AS w CROSS JOIN (SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER) * 1000 AS now) AS t
 WHERE w.tenant_id = $1 AND ($2 IS NULL OR w.id > $2)
 ORDER BY w.id
-LIMIT $3;
+LIMIT +$3;

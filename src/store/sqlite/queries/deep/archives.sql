@@ -7,4 +7,4 @@ LEFT JOIN archive_packs AS p ON p.id = a.pack_id
 WHERE p.id IS NULL OR runs.ended_at IS NULL OR runs.archived_at IS NULL
     OR (a.trimmed AND EXISTS (SELECT 1 FROM run_events AS e WHERE e.run_key = a.run_key))
 ORDER BY runs.id
-LIMIT $1;
+LIMIT +$1;

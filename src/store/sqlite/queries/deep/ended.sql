@@ -9,4 +9,4 @@ WHERE runs.ended_at IS NOT NULL
             WHERE s.run_key = runs.key AND s.status NOT IN (SELECT value FROM json_each($2))
         ))
 ORDER BY runs.id
-LIMIT $1;
+LIMIT +$1;

@@ -5,4 +5,4 @@ WHERE runs.sequence_head > 0
     AND NOT EXISTS (SELECT 1 FROM run_events AS e WHERE e.run_key = runs.key)
     AND NOT EXISTS (SELECT 1 FROM run_archives AS a WHERE a.run_key = runs.key)
 ORDER BY runs.id
-LIMIT $1;
+LIMIT +$1;

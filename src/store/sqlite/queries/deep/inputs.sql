@@ -2,4 +2,4 @@
 SELECT hex(runs.id) FROM runs WHERE NOT EXISTS (SELECT 1 FROM run_inputs AS i WHERE i.run_key = runs.key)
 UNION ALL
 SELECT DISTINCT hex(l.run_id) FROM run_labels AS l WHERE NOT EXISTS (SELECT 1 FROM runs WHERE runs.id = l.run_id)
-LIMIT $1;
+LIMIT +$1;

@@ -9,4 +9,4 @@ FROM (
 JOIN runs ON runs.key = e.run_key
 WHERE e.prev >= e.sequence OR e.before > e.prev OR (e.after IS NULL AND e.sequence <> runs.sequence_head)
 ORDER BY 1
-LIMIT $1;
+LIMIT +$1;

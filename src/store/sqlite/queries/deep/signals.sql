@@ -6,4 +6,4 @@ FROM runs LEFT JOIN (
 WHERE runs.signals_applied > runs.signal_seq
     OR coalesce(s.signals, 0) <> runs.signal_seq OR coalesce(s.last, 0) <> runs.signal_seq
 ORDER BY runs.id
-LIMIT $1;
+LIMIT +$1;

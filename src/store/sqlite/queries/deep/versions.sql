@@ -5,4 +5,4 @@ FROM runbooks AS r LEFT JOIN (
 ) AS v ON v.runbook_key = r.key
 WHERE coalesce(v.versions, 0) <> r.latest OR coalesce(v.last, 0) <> r.latest
 ORDER BY r.name
-LIMIT $1;
+LIMIT +$1;

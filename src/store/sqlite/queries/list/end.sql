@@ -1,6 +1,6 @@
 
     ORDER BY 1 DESC
-    LIMIT $4
+    LIMIT +$4
 )
 SELECT
     runs.id, runs.tenant_id, runs.lane, runs.priority, runs.status, runs.waiting_on, runs.claimable, runs.epoch,

@@ -27,6 +27,6 @@
                         AND x.run_id = runs.id
                 ))
         ORDER BY 1 DESC
-        LIMIT $4
+        LIMIT +$4
     )
 )) AS c

@@ -6,4 +6,4 @@ WITH RECURSIVE found(value) AS (
     FROM found WHERE found.value IS NOT NULL
 )
 SELECT value FROM found WHERE value IS NOT NULL
-LIMIT $2;
+LIMIT +$2;
