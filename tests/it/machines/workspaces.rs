@@ -271,7 +271,9 @@ async fn what_a_run_has_left_behind_goes_when_it_goes_on_elsewhere() {
     resolve(&other, run).await;
     other.process.until(run, |row| row.claimed_by == Some(second)).await;
     assert_eq!((tidy(&one, &[first, second]).await, folder.exists()), (0, true), "who has it shares the folder");
-    assert_eq!((tidy(&one, &[first]).await, folder.exists()), (1, false));
+    // Told to stop, the first may have taken the run all the same when it woke, and be about to hand it back.
+    until("what is here goes", async || tidy(&one, &[first]).await == 1).await;
+    assert!(!folder.exists());
     other.process.runs.cancel(run, "ada", "", false).await.unwrap();
     assert_eq!(other.process.ends(run).await, RunStatus::Cancelled);
     assert_eq!((tidy(&one, &[first]).await, scratch.exists()), (1, false));
